@@ -1,0 +1,352 @@
+//! The command line: from words to a [`Command`] that can be carried out.
+//!
+//! Called by `app` first thing. Two steps: clap sorts the words into `Arguments` and explains itself (`--help`), then
+//! they become a [`Command`] in which sizes are bytes, addresses are parsed and defaults are filled in. Wrong usage is
+//! answered here, before anything has been opened.
+
+mod server;
+mod size;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+pub use server::{Server, ServerError};
+
+use super::config;
+
+/// What the user wants done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Run the server.
+    Serve {
+        /// Configuration file; absent: built-in settings.
+        config: Option<PathBuf>,
+    },
+    /// Show a disk going in and out.
+    Demo(Demo),
+    /// Check a configuration file.
+    CheckConfig {
+        /// The file.
+        file: PathBuf,
+        /// One JSON object instead of text.
+        json: bool,
+    },
+    /// Ask a running server about its leases.
+    Lease(Lease),
+}
+
+/// `diskferry demo`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Demo {
+    /// The disk to move.
+    pub disk: DemoDisk,
+    /// Whether the streams go over TLS.
+    pub tls: bool,
+    /// One JSON object instead of a progress bar and a table.
+    pub json: bool,
+    /// Whether to leave the demo's directory behind.
+    pub keep: bool,
+}
+
+/// The disk a demo moves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DemoDisk {
+    /// The user's own raw disk image.
+    File(PathBuf),
+    /// One made for the occasion.
+    Made {
+        /// Its size, a multiple of a sector.
+        size_bytes: u64,
+    },
+}
+
+/// `diskferry lease`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// What to do.
+    pub action: LeaseAction,
+    /// The server to ask.
+    pub server: Server,
+    /// File with the bearer token.
+    pub token_file: PathBuf,
+    /// JSON instead of text.
+    pub json: bool,
+}
+
+/// What to do with leases.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LeaseAction {
+    /// All of them, one per line.
+    List,
+    /// Everything about one.
+    Show {
+        /// Its id.
+        id: String,
+    },
+    /// Abort one; an import's files are removed.
+    Abort {
+        /// Its id.
+        id: String,
+    },
+}
+
+/// How the program ends. Scripts rely on the numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// What was asked for is done.
+    Done = 0,
+    /// The work failed: verification, transfer.
+    Failed = 1,
+    /// Wrong usage.
+    Usage = 2,
+    /// The peer is unavailable.
+    Unavailable = 69,
+    /// Input or output error.
+    Io = 74,
+    /// Wrong configuration.
+    Configuration = 78,
+    /// Interrupted by the user.
+    Interrupted = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// Reads the program's arguments, its name first.
+///
+/// # Errors
+/// With the exit code, after having printed help or version on standard output (0) or what is wrong on standard
+/// error (2).
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, ExitCode> {
+    try_parse(words).map_err(|error| {
+        // A closed terminal is no reason to end differently.
+        let _ = error.print();
+        if error.use_stderr() {
+            Exit::Usage.into()
+        } else {
+            Exit::Done.into()
+        }
+    })
+}
+
+fn try_parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
+    Arguments::try_parse_from(words)?.resolve()
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+    0  done
+    1  the work failed (verification, transfer)
+    2  wrong usage
+   69  the peer is unavailable
+   74  input or output error
+   78  wrong configuration
+  130  interrupted";
+
+const EXAMPLES: &str = "\
+Examples:
+  diskferry demo                              a real disk in and out, verified
+  diskferry serve                             on loopback, without any configuration
+  diskferry check-config diskferry.toml       every mistake with its line
+  diskferry serve --config diskferry.toml
+  diskferry lease list";
+
+/// Moves virtual disks in and out of VMware hosts.
+///
+/// diskferry hands out leases with device URLs as vSphere does, takes disks in by PUT
+/// or POST and gives them out by GET as streamOptimized VMDK, many times faster than
+/// a host, and accounts for every byte.
+#[derive(Debug, Parser)]
+#[command(name = "diskferry", version, arg_required_else_help = true, verbatim_doc_comment)]
+#[command(after_help = EXIT_CODES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+struct Arguments {
+    #[command(subcommand)]
+    command: Words,
+}
+
+#[derive(Debug, Subcommand)]
+enum Words {
+    Serve(ServeWords),
+    Demo(DemoWords),
+    CheckConfig(CheckConfigWords),
+    Lease(LeaseWords),
+}
+
+/// Run the server
+///
+/// Needs nothing: without --config it listens on loopback (control on
+/// https://127.0.0.1:8989, data on http://127.0.0.1:8990 and https://127.0.0.1:8991),
+/// keeps its state in $XDG_STATE_HOME/diskferry or ~/.local/state/diskferry, and
+/// offers one datastore there, `default`.
+///
+/// Prints one line of JSON on standard output once it accepts, with its addresses,
+/// the file with the admin token and the thumbprints of its certificate; logs to
+/// standard error. SIGTERM or Ctrl-C drains: open transfers may finish, new ones are
+/// refused.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+#[command(after_help = EXIT_CODES, after_long_help = format!("{SERVE_EXAMPLES}\n\n{EXIT_CODES}"))]
+struct ServeWords {
+    /// Configuration file [default: built-in settings]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  diskferry serve
+  diskferry serve --config /etc/diskferry/diskferry.toml";
+
+/// Show a real disk going in and out, and verify every byte
+///
+/// Makes a disk filled with files of this machine (or takes yours), encodes it as
+/// streamOptimized VMDK, starts a server on loopback, uploads the disk under an
+/// import lease, downloads it under an export lease and compares it with the source.
+/// Then shows what an aborted import leaves behind and how a stalled lease ends.
+/// Needs no root and leaves nothing behind unless --keep is given.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+#[command(after_help = EXIT_CODES, after_long_help = format!("{DEMO_EXAMPLES}\n\n{EXIT_CODES}"))]
+struct DemoWords {
+    /// Raw disk image to move instead of a made one; it is only read
+    #[arg(long, value_name = "FILE", conflicts_with = "size")]
+    disk: Option<PathBuf>,
+    /// Size of the disk to make, such as 512MiB or 4G
+    ///
+    /// A number of bytes, or with a unit: K, M, G, T and KiB, MiB, GiB, TiB are powers
+    /// of 1024; KB, MB, GB, TB are powers of 1000.
+    #[arg(verbatim_doc_comment, long, value_name = "SIZE", default_value = "2GiB", value_parser = size::parse_disk_size)]
+    size: u64,
+    /// Send the disk over TLS
+    #[arg(long)]
+    tls: bool,
+    /// Print one JSON object instead of a progress bar and a table
+    #[arg(long)]
+    json: bool,
+    /// Keep the demo's directory: source disk, streams, datastore, log
+    #[arg(long)]
+    keep: bool,
+}
+
+const DEMO_EXAMPLES: &str = "\
+Examples:
+  diskferry demo
+  diskferry demo --size 512MiB --tls
+  diskferry demo --disk guest.raw --json";
+
+/// Check a configuration file
+///
+/// Reports every mistake at once, each as `file:line:column: message; what to do`. A
+/// file without mistakes is answered with the settings it comes to. Opens no port and
+/// changes nothing.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment, after_help = EXIT_CODES)]
+struct CheckConfigWords {
+    /// The configuration file
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// List, show or abort the leases of a running server
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES, after_long_help = format!("{LEASE_EXAMPLES}\n\n{EXIT_CODES}"))]
+struct LeaseWords {
+    #[command(subcommand)]
+    action: LeaseWord,
+    /// Control address of the server
+    #[arg(long, global = true, value_name = "URL", default_value = "https://127.0.0.1:8989")]
+    server: Server,
+    /// File with the admin token [default: admin.token in the state directory]
+    #[arg(long, global = true, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum LeaseWord {
+    /// One line per lease: id, kind, state, progress, entity
+    List,
+    /// Everything about one lease
+    Show {
+        /// Id of the lease, as `list` prints it
+        id: String,
+    },
+    /// Abort a lease: its transfers are cut, and the files of an import removed
+    Abort {
+        /// Id of the lease, as `list` prints it
+        id: String,
+    },
+}
+
+const LEASE_EXAMPLES: &str = "\
+Examples:
+  diskferry lease list
+  diskferry lease show ID --json
+  diskferry lease abort ID --server https://ferry.example:8989 --token-file admin.token";
+
+impl Arguments {
+    fn resolve(self) -> Result<Command, clap::Error> {
+        Ok(match self.command {
+            Words::Serve(words) => Command::Serve { config: words.config },
+            Words::Demo(words) => Command::Demo(words.resolve()),
+            Words::CheckConfig(words) => Command::CheckConfig {
+                file: words.file,
+                json: words.json,
+            },
+            Words::Lease(words) => Command::Lease(words.resolve()?),
+        })
+    }
+}
+
+impl DemoWords {
+    fn resolve(self) -> Demo {
+        let disk = match self.disk {
+            Some(file) => DemoDisk::File(file),
+            None => DemoDisk::Made { size_bytes: self.size },
+        };
+        Demo {
+            disk,
+            tls: self.tls,
+            json: self.json,
+            keep: self.keep,
+        }
+    }
+}
+
+impl LeaseWords {
+    fn resolve(self) -> Result<Lease, clap::Error> {
+        let token_file = self
+            .token_file
+            .or_else(|| config::default_state_dir().map(|dir| dir.join("admin.token")));
+        let Some(token_file) = token_file else {
+            let message = "--token-file is needed: neither XDG_STATE_HOME nor HOME says where the state directory is";
+            return Err(Arguments::command().error(ErrorKind::MissingRequiredArgument, message));
+        };
+        let action = match self.action {
+            LeaseWord::List => LeaseAction::List,
+            LeaseWord::Show { id } => LeaseAction::Show { id },
+            LeaseWord::Abort { id } => LeaseAction::Abort { id },
+        };
+        Ok(Lease {
+            action,
+            server: self.server,
+            token_file,
+            json: self.json,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! Tests of the command line.
+
+use super::*;
+
+fn read(line: &str) -> Result<Command, clap::Error> {
+    try_parse(line.split_whitespace().map(OsString::from))
+}
+
+fn help(line: &str) -> String {
+    let error = read(line).unwrap_err();
+    assert!(!error.use_stderr(), "{line} is not an error: {error}");
+    error.to_string()
+}
+
+#[test]
+fn clap_finds_no_fault_in_the_definition() {
+    Arguments::command().debug_assert();
+}
+
+#[test]
+fn every_command_is_understood() {
+    let config = Some(PathBuf::from("a.toml"));
+    assert_eq!(read("diskferry serve").unwrap(), Command::Serve { config: None });
+    assert_eq!(
+        read("diskferry serve --config a.toml").unwrap(),
+        Command::Serve { config }
+    );
+    assert_eq!(
+        read("diskferry check-config a.toml --json").unwrap(),
+        Command::CheckConfig {
+            file: PathBuf::from("a.toml"),
+            json: true
+        }
+    );
+    assert_eq!(
+        read("diskferry demo").unwrap(),
+        Command::Demo(Demo {
+            disk: DemoDisk::Made { size_bytes: 2 << 30 },
+            tls: false,
+            json: false,
+            keep: false
+        })
+    );
+    assert_eq!(
+        read("diskferry demo --disk d.raw --tls --json --keep").unwrap(),
+        Command::Demo(Demo {
+            disk: DemoDisk::File(PathBuf::from("d.raw")),
+            tls: true,
+            json: true,
+            keep: true
+        })
+    );
+}
+
+#[test]
+fn lease_options_are_accepted_after_the_action() {
+    let Command::Lease(lease) =
+        read("diskferry lease abort 17 --server http://[::1]:80 --token-file t --json").unwrap()
+    else {
+        panic!("not a lease command");
+    };
+    assert_eq!(lease.action, LeaseAction::Abort { id: "17".to_owned() });
+    assert_eq!(lease.server.to_string(), "http://[::1]:80");
+    assert_eq!(lease.token_file, PathBuf::from("t"));
+    assert!(lease.json);
+}
+
+#[test]
+fn wrong_usage_is_answered_with_exit_code_2_and_a_reason() {
+    let wrong = [
+        ("diskferry ferry", "unrecognized subcommand"),
+        ("diskferry serve --confg a", "--config"),
+        ("diskferry check-config", "<FILE>"),
+        ("diskferry demo --size 1.5G", "such as 2GiB"),
+        ("diskferry demo --size 1G --disk x", "cannot be used with"),
+        ("diskferry lease show", "<ID>"),
+        ("diskferry lease list --server ferry:8989", "must begin with https://"),
+    ];
+    for (line, reason) in wrong {
+        let error = read(line).unwrap_err();
+        assert!(error.to_string().contains(reason), "{line}: {error}");
+        assert_eq!(error.exit_code(), Exit::Usage as i32, "{line}");
+    }
+}
+
+#[test]
+fn help_shows_examples_and_every_exit_code() {
+    for line in [
+        "diskferry --help",
+        "diskferry serve --help",
+        "diskferry demo --help",
+        "diskferry lease --help",
+    ] {
+        let text = help(line);
+        assert!(text.contains("Examples:"), "{line}: {text}");
+        for code in [0, 1, 2, 69, 74, 78, 130] {
+            assert!(
+                text.lines()
+                    .any(|row| row.trim_start().starts_with(&format!("{code}  "))),
+                "{line}: {code}"
+            );
+        }
+    }
+    assert!(help("diskferry --version").starts_with("diskferry "));
+}

@@ -1,0 +1,80 @@
+//! Settings as text, in the form of the configuration file and with every default spelled out.
+//!
+//! Used by [`crate::app::check_config`]. Passwords and their hashes are left out.
+
+use std::fmt;
+
+use toml_edit::Value;
+
+use super::resolved::{Backing, Resolved};
+
+impl fmt::Display for Resolved {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let listen = &self.listen;
+        writeln!(out, "[listen]")?;
+        text(out, "control", listen.control)?;
+        text(out, "data", listen.data)?;
+        text(out, "data_tls", listen.data_tls)?;
+        match &listen.advertise {
+            Some(host) => text(out, "advertise", host)?,
+            None => writeln!(out, "# advertise: the address the client reached us on")?,
+        }
+        text(out, "lease_urls", listen.lease_urls)?;
+        writeln!(out, "control_plain = {}", listen.control_plain)?;
+        writeln!(out, "\n[tls]")?;
+        match &self.tls {
+            Some(tls) => {
+                text(out, "certificate", tls.certificate.display())?;
+                text(out, "key", tls.key.display())?;
+            }
+            None => writeln!(out, "# self-signed, in the state directory")?,
+        }
+        writeln!(out, "\n[state]")?;
+        text(out, "dir", self.state.dir.display())?;
+        self.show_lease_and_data(out)?;
+        for user in &self.users {
+            writeln!(out, "\n[user.{}]", key(&user.name))?;
+            text(out, "role", user.role)?;
+        }
+        self.show_datastores(out)
+    }
+}
+
+impl Resolved {
+    fn show_lease_and_data(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lease = &self.lease;
+        writeln!(out, "\n[lease]\ntimeout_s = {}", lease.timeout_s)?;
+        text(out, "renewal", lease.renewal)?;
+        writeln!(out, "stall_timeout_s = {}", lease.stall_timeout_s)?;
+        writeln!(out, "idle_timeout_s = {}", lease.idle_timeout_s)?;
+        writeln!(out, "min_rate_bytes_per_s = {}", lease.min_rate_bytes_per_s)?;
+        text(out, "checksum", lease.checksum)?;
+        writeln!(out, "\n[data]")?;
+        text(out, "engine", self.data.engine)?;
+        writeln!(
+            out,
+            "threads = {}\nmemory_mib = {}",
+            self.data.threads, self.data.memory_mib
+        )
+    }
+
+    fn show_datastores(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for datastore in &self.datastores {
+            writeln!(out, "\n[datastore.{}]", key(&datastore.name))?;
+            match &datastore.backing {
+                Backing::Directory(path) => text(out, "path", path.display())?,
+                Backing::Device(path) => text(out, "device", path.display())?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn text(out: &mut fmt::Formatter<'_>, key: &str, value: impl fmt::Display) -> fmt::Result {
+    writeln!(out, "{key} = {}", Value::from(value.to_string()).decorated("", ""))
+}
+
+/// A section's name, in quotes where TOML wants them.
+fn key(name: &str) -> String {
+    toml_edit::Key::new(name).to_string()
+}

@@ -1,0 +1,79 @@
+//! `diskferry lease list|show|abort`: the leases of a running server.
+
+use serde_json::Value;
+
+use super::admin_client::{AdminClient, AdminError};
+use super::cli::{Exit, Lease, LeaseAction};
+use crate::upstream::UpstreamError;
+
+/// Carries the command out and prints the answer.
+pub(super) fn run(command: &Lease) -> Exit {
+    let runtime = match super::control_runtime() {
+        Ok(runtime) => runtime,
+        Err(exit) => return exit,
+    };
+    match runtime.block_on(ask(command)) {
+        Ok(answer) => {
+            print(command, &answer);
+            Exit::Done
+        }
+        Err(error) => {
+            eprintln!("diskferry: {error}");
+            if let AdminError::File { .. } = error {
+                eprintln!("is the server running here? --token-file names the admin.token in its state directory");
+            }
+            match error {
+                AdminError::File { .. } => Exit::Io,
+                AdminError::Upstream(UpstreamError::Unreachable { .. } | UpstreamError::Http(_)) => Exit::Unavailable,
+                AdminError::Upstream(_) | AdminError::Tls(_) => Exit::Unavailable,
+                AdminError::Fault { .. } => Exit::Failed,
+            }
+        }
+    }
+}
+
+async fn ask(command: &Lease) -> Result<Value, AdminError> {
+    let mut client = AdminClient::open(&command.server, &command.token_file).await?;
+    match &command.action {
+        LeaseAction::List => client.call("GET", "/leases", None).await,
+        LeaseAction::Show { id } => client.call("GET", &format!("/leases/{}", segment(id)), None).await,
+        LeaseAction::Abort { id } => client.call("POST", &format!("/leases/{}/abort", segment(id)), None).await,
+    }
+}
+
+/// An id as one path segment: whatever is not plainly part of an id cannot be one.
+fn segment(id: &str) -> String {
+    id.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).collect()
+}
+
+fn print(command: &Lease, answer: &Value) {
+    if command.json {
+        println!("{answer}");
+        return;
+    }
+    match (&command.action, answer) {
+        (LeaseAction::List, Value::Array(leases)) => list(leases),
+        (LeaseAction::Abort { id }, _) => println!("aborted {id}"),
+        _ => println!("{answer:#}"),
+    }
+}
+
+fn list(leases: &[Value]) {
+    if leases.is_empty() {
+        println!("no leases");
+        return;
+    }
+    let word = |lease: &Value, name: &str| lease.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
+    println!("{:<36}  {:<7}  {:<13}  {:>5}  ENTITY", "ID", "KIND", "STATE", "DONE");
+    for lease in leases {
+        let percent = lease.get("transferProgress").and_then(Value::as_i64).unwrap_or(0);
+        let reason = lease.pointer("/error/localizedMessage").and_then(Value::as_str).unwrap_or_default();
+        println!(
+            "{:<36}  {:<7}  {:<13}  {percent:>4}%  {}  {reason}",
+            word(lease, "id"),
+            word(lease, "kind"),
+            word(lease, "state"),
+            word(lease, "entity"),
+        );
+    }
+}

@@ -1,0 +1,23 @@
+//! Logs: one line per event on standard error, filtered by `DISKFERRY_LOG` (for example `debug` or `diskferry::lease=debug`).
+
+use tracing_subscriber::EnvFilter;
+
+/// How much is logged when the environment does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Detail {
+    /// What an operator wants to read.
+    Server,
+    /// Only what is wrong: the demo has output of its own.
+    Quiet,
+}
+
+/// Starts logging; a second call changes nothing.
+pub(super) fn start(detail: Detail) {
+    let default = match detail {
+        Detail::Server => "info",
+        Detail::Quiet => "off",
+    };
+    let filter = EnvFilter::try_from_env("DISKFERRY_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    // Fails only when logging was started before.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).try_init();
+}

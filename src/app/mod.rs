@@ -1,0 +1,45 @@
+//! The application: command line, configuration, wiring, one file per subcommand.
+//!
+//! Called by `main`. Everything here may import every other room; nothing imports this one.
+
+mod admin_client;
+pub mod check_config;
+pub mod cli;
+pub mod config;
+mod data_threads;
+mod demo;
+mod lease_command;
+mod logging;
+mod serve;
+pub mod wiring;
+
+use std::process::ExitCode;
+
+use cli::{Command, Exit};
+
+/// Runs the program and says how it ended.
+pub fn main() -> ExitCode {
+    let command = match cli::parse(std::env::args_os()) {
+        Ok(command) => command,
+        Err(code) => return code,
+    };
+    match command {
+        Command::CheckConfig { file, json } => check_config::run(&file, json),
+        Command::Serve { config } => {
+            logging::start(logging::Detail::Server);
+            serve::run(config.as_deref()).into()
+        }
+        Command::Demo(demo) => demo::run(&demo).into(),
+        Command::Lease(lease) => lease_command::run(&lease).into(),
+    }
+}
+
+/// The control runtime: two threads, which is plenty for what it does beside the data threads.
+fn control_runtime() -> Result<tokio::runtime::Runtime, Exit> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("control").enable_all().build().map_err(
+        |error| {
+            eprintln!("diskferry: threads cannot be started: {error}");
+            Exit::Io
+        },
+    )
+}

@@ -1,0 +1,336 @@
+//! From a resolved configuration to a running server: one `start`, in the order the rooms depend on each other, and one `drain`.
+//!
+//! Called by `serve` and `demo`.
+//!
+//! ```text
+//!   state dir ─► certificate, token, secret ─► datastores ─► journal ─► lease driver ─► crew ─► data threads ─► listeners
+//!   drain:  stop accepting ─► no new grants ─► wait for transfers ─► data threads end ─► done
+//! ```
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use prometheus::Registry;
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::config::{self, Resolved};
+use super::data_threads::{self, Cargo};
+use crate::disk::{Backing, Datastores, EngineKind};
+use crate::edge::admin::{self, Token, Urls, listener};
+use crate::edge::nfc::acceptor;
+use crate::edge::nfc::metrics::NfcMetrics;
+use crate::edge::tls::{Identity, write_private};
+use crate::journal::redb::RedbJournal;
+use crate::lease::{ChecksumType, Driver, LeaseMetrics, LeaseState, Leases, Renewal, Secret, Settings, Timeouts};
+use crate::transfer::crew::Crew;
+use crate::transfer::metrics::TransferMetrics;
+use crate::transfer::objects::Warehouse;
+use crate::wire::vmdk::Level;
+
+/// Why a server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// What the operator configured cannot be used.
+    #[error("{0}")]
+    Configuration(String),
+    /// A file, a port or a thread failed.
+    #[error("{what}: {error}")]
+    Io {
+        /// What was being done.
+        what: String,
+        /// What failed.
+        error: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// What `serve` prints once it accepts.
+#[derive(Debug, Clone, Serialize)]
+pub struct Addresses {
+    /// Control plane.
+    pub control: String,
+    /// Data plane, plain.
+    pub data: String,
+    /// Data plane over TLS.
+    pub data_tls: String,
+    /// File with the admin token.
+    pub admin_token_file: PathBuf,
+    /// SHA-1 thumbprint of the certificate.
+    pub sha1_thumbprint: String,
+    /// SHA-256 thumbprint of the certificate.
+    pub sha256_thumbprint: String,
+    /// Engine in use.
+    pub engine: String,
+}
+
+/// A running server.
+pub struct Running {
+    /// Where it can be reached.
+    pub addresses: Addresses,
+    /// Its leases.
+    pub leases: Leases,
+    /// The certificate its listeners show, DER.
+    pub certificate: Vec<u8>,
+    /// All its metrics.
+    pub metrics: TransferMetrics,
+    ready: Arc<AtomicBool>,
+    closing: watch::Sender<bool>,
+    listeners: Vec<tokio::task::JoinHandle<()>>,
+    data_threads: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Starts everything. Must be called on the control runtime.
+    ///
+    /// # Errors
+    /// What cannot be used or opened; nothing is left running.
+    pub async fn start(config: &Resolved) -> Result<Running, StartError> {
+        let state = &config.state.dir;
+        let identity = prepare_state(config)?;
+        let token_file = state.join("admin.token");
+        let token = Token::load_or_make(&token_file).map_err(io("admin token"))?;
+        let space = Arc::new(open_datastores(config)?);
+        let engine = data_threads::choose(config.data.engine)
+            .map_err(|reason| StartError::Configuration(format!("[data] engine = \"uring\": {reason}")))?;
+
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry, engine).map_err(io("metrics"))?;
+        let leases = start_leases(config, &space, metrics.lease)?;
+        sweep(&leases, &space).await;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let crew = Crew::start(cores, Level::Default).map_err(io("codec workers"))?;
+        let tls = identity.server_config().map_err(io("certificate"))?;
+        let cargo = Cargo {
+            leases: leases.clone(),
+            space,
+            crew,
+            tls: tls.clone(),
+            transfer_metrics: metrics.transfer.clone(),
+            nfc_metrics: metrics.nfc.clone(),
+        };
+
+        let control = bind("control", config.listen.control).await?;
+        let data = bind("data", config.listen.data).await?;
+        let data_tls = bind("data_tls", config.listen.data_tls).await?;
+        let (control_at, data_at, data_tls_at) = (local(&control)?, local(&data)?, local(&data_tls)?);
+        let (berths, threads) = data_threads::start(engine, &config.data, &cargo).map_err(io("data threads"))?;
+        let (closing, closed) = watch::channel(false);
+        let ready = Arc::new(AtomicBool::new(true));
+        let desk = admin::Desk {
+            leases: leases.clone(),
+            registry,
+            token: Arc::new(token),
+            urls: Arc::new(urls(config, data_at.port(), data_tls_at.port(), &identity)),
+            ready: ready.clone(),
+        };
+        let router = admin::router(desk);
+        let listeners = vec![
+            tokio::spawn(acceptor::accept(data, false, berths.clone(), metrics.nfc.clone(), closed.clone())),
+            tokio::spawn(acceptor::accept(data_tls, true, berths, metrics.nfc, closed.clone())),
+            tokio::spawn(listener::serve(control, router, tls, config.listen.control_plain, closed)),
+        ];
+        let addresses = Addresses {
+            control: format!("https://{control_at}"),
+            data: format!("http://{data_at}"),
+            data_tls: format!("https://{data_tls_at}"),
+            admin_token_file: token_file,
+            sha1_thumbprint: identity.sha1_thumbprint.clone(),
+            sha256_thumbprint: identity.sha256_thumbprint.clone(),
+            engine: engine.to_string(),
+        };
+        Ok(Running {
+            addresses,
+            leases,
+            certificate: identity.leaf().to_vec(),
+            metrics: metrics.transfer,
+            ready,
+            closing,
+            listeners,
+            data_threads: threads,
+        })
+    }
+
+    /// Stops: refuses new work, lets open transfers finish within their time limit, ends. Answers whether all had ended.
+    pub async fn drain(self) -> bool {
+        self.ready.store(false, Ordering::Release);
+        let quiet = self.leases.shutdown().await;
+        // The receivers live in the listeners; if they are gone already, so be it.
+        let _ = self.closing.send(true);
+        for listener in self.listeners {
+            let _ = listener.await;
+        }
+        if quiet {
+            for thread in self.data_threads {
+                let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+            }
+        }
+        quiet
+    }
+}
+
+struct Metrics {
+    lease: LeaseMetrics,
+    transfer: TransferMetrics,
+    nfc: NfcMetrics,
+}
+
+impl Metrics {
+    fn register(registry: &Registry, engine: EngineKind) -> Result<Metrics, prometheus::Error> {
+        let info = prometheus::IntGaugeVec::new(
+            prometheus::Opts::new("diskferry_engine_info", "1 for the engine in use."),
+            &["engine", "version"],
+        )?;
+        info.with_label_values(&[engine.to_string().as_str(), env!("CARGO_PKG_VERSION")]).set(1);
+        registry.register(Box::new(info))?;
+        Ok(Metrics {
+            lease: LeaseMetrics::register(registry)?,
+            transfer: TransferMetrics::register(registry)?,
+            nfc: NfcMetrics::register(registry)?,
+        })
+    }
+}
+
+/// Makes the state directory (private) and finds the certificate.
+fn prepare_state(config: &Resolved) -> Result<Identity, StartError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let state = &config.state.dir;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state);
+    made.map_err(io(&format!("state directory {}", state.display())))?;
+    let identity = match &config.tls {
+        Some(tls) => Identity::load(&tls.certificate, &tls.key),
+        None => Identity::self_signed(state, names(config)),
+    };
+    let identity = identity.map_err(io("certificate"))?;
+    // What `diskferry lease` pins; public knowledge, but nobody else may replace it.
+    write_private(&state.join("control-cert.der"), identity.leaf()).map_err(io("certificate"))?;
+    Ok(identity)
+}
+
+/// Names a self-signed certificate is made for.
+fn names(config: &Resolved) -> Vec<String> {
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    names.extend(config.listen.advertise.clone());
+    for address in [config.listen.control, config.listen.data_tls] {
+        if !address.ip().is_unspecified() && !names.contains(&address.ip().to_string()) {
+            names.push(address.ip().to_string());
+        }
+    }
+    names
+}
+
+fn open_datastores(config: &Resolved) -> Result<Datastores, StartError> {
+    let mut backings = Vec::new();
+    for store in &config.datastores {
+        let backing = match &store.backing {
+            config::Backing::Directory(path) => {
+                if store.built_in {
+                    std::fs::create_dir_all(path).map_err(io(&format!("datastore {}", path.display())))?;
+                }
+                Backing::Directory(path.clone())
+            }
+            config::Backing::Device(path) => Backing::Device(path.clone()),
+        };
+        backings.push((store.name.clone(), backing));
+    }
+    Datastores::new(backings).map_err(|error| StartError::Configuration(error.to_string()))
+}
+
+fn start_leases(config: &Resolved, space: &Arc<Datastores>, metrics: LeaseMetrics) -> Result<Leases, StartError> {
+    let state = &config.state.dir;
+    let journal = RedbJournal::open(&state.join("journal.redb")).map_err(io("journal"))?;
+    let secret = load_secret(&state.join("ticket.key"))?;
+    let lease = &config.lease;
+    let timeouts = Timeouts {
+        renewal: match lease.renewal {
+            config::Renewal::Client => Renewal::Client,
+            config::Renewal::Bytes => Renewal::Bytes,
+            config::Renewal::Either => Renewal::Either,
+        },
+        timeout_ms: lease.timeout_s * 1000,
+        stall_timeout_ms: lease.stall_timeout_s * 1000,
+        idle_timeout_ms: lease.idle_timeout_s * 1000,
+        min_rate_bytes_per_s: lease.min_rate_bytes_per_s,
+    };
+    let checksum_type = match lease.checksum {
+        config::Checksum::Sha1 => ChecksumType::Sha1,
+        config::Checksum::Sha256 => ChecksumType::Sha256,
+    };
+    let settings = Settings { timeouts, checksum_type, ..Settings::new(secret, wall_clock_ms) };
+    let objects = Arc::new(Warehouse::new(space.clone()));
+    Driver::start(settings, Box::new(journal), objects, metrics).map_err(io("journal"))
+}
+
+/// Removes part files nobody will continue. A walk that fails is no reason not to serve.
+async fn sweep(leases: &Leases, space: &Arc<Datastores>) {
+    let living: HashSet<String> = leases
+        .list()
+        .await
+        .into_iter()
+        .filter(|lease| matches!(lease.state, LeaseState::Initializing | LeaseState::Ready))
+        .map(|lease| lease.id.to_string())
+        .collect();
+    let warehouse = Warehouse::new(space.clone());
+    match tokio::task::spawn_blocking(move || warehouse.sweep(&living)).await {
+        Ok(Ok(0)) => {}
+        Ok(Ok(removed)) => tracing::info!(removed, "abandoned part files removed"),
+        Ok(Err(error)) => tracing::warn!(%error, "looking for abandoned part files"),
+        Err(error) => tracing::warn!(%error, "looking for abandoned part files"),
+    }
+}
+
+/// The key of the tickets: made at the first start, kept, so that device URLs survive a restart.
+fn load_secret(path: &Path) -> Result<Secret, StartError> {
+    match std::fs::read(path) {
+        Ok(bytes) => match <[u8; 32]>::try_from(bytes.as_slice()) {
+            Ok(bytes) => Ok(Secret::from_bytes(bytes)),
+            Err(_) => Err(StartError::Configuration(format!(
+                "{}: not a ticket key (32 bytes); remove it to have a new one made (open leases get new URLs)",
+                path.display()
+            ))),
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let secret = Secret::random().map_err(io("ticket key"))?;
+            let what = format!("ticket key {}", path.display());
+            write_private(path, secret.as_bytes()).map_err(io(&what))?;
+            Ok(secret)
+        }
+        Err(error) => Err(io(&format!("ticket key {}", path.display()))(error)),
+    }
+}
+
+fn urls(config: &Resolved, data_port: u16, data_tls_port: u16, identity: &Identity) -> Urls {
+    let advertise = config.listen.advertise.clone();
+    match config.listen.lease_urls {
+        config::Scheme::Http => Urls { scheme: "http", advertise, port: data_port, sha1_thumbprint: String::new() },
+        config::Scheme::Https => Urls {
+            scheme: "https",
+            advertise,
+            port: data_tls_port,
+            sha1_thumbprint: identity.sha1_thumbprint.clone(),
+        },
+    }
+}
+
+async fn bind(what: &str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(io(&format!("[listen] {what} = \"{address}\"")))
+}
+
+fn local(listener: &TcpListener) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(io("listener"))
+}
+
+fn wall_clock_ms() -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "shown in tasks only; no deadline depends on it")]
+    let now = std::time::SystemTime::now();
+    now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+fn io<E: std::error::Error + Send + Sync + 'static>(what: &str) -> impl FnOnce(E) -> StartError {
+    let what = what.to_owned();
+    move |error| StartError::Io { what, error: Box::new(error) }
+}

@@ -1,0 +1,162 @@
+//! The real datastores: directories and block devices of the configuration.
+//!
+//! Made once by `app`, shared by all threads. Every path is resolved by the kernel beneath an open descriptor of its datastore
+//! (openat2 with RESOLVE_BENEATH and without symbolic or magic links), never by joining strings: a path cannot leave its
+//! datastore, whatever is planted there.
+
+mod device;
+mod directory;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use self::device::Device;
+use self::directory::Directory;
+use super::error::DiskError;
+use super::file::File;
+use super::space::{Inspection, Place, Space, Want};
+
+/// What a datastore is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Backing {
+    /// A directory that holds files.
+    Directory(PathBuf),
+    /// A block device that is one raw disk.
+    Device(PathBuf),
+}
+
+/// All datastores by name.
+pub struct Datastores(BTreeMap<String, Store>);
+
+enum Store {
+    Directory(Directory),
+    Device(Device),
+}
+
+impl Datastores {
+    /// Opens the datastores.
+    ///
+    /// # Errors
+    /// [`DiskError::BadDatastore`] for the first that is missing, of the wrong kind, not permitted or named twice.
+    pub fn new(backings: Vec<(String, Backing)>) -> Result<Datastores, DiskError> {
+        let mut stores = BTreeMap::new();
+        for (name, backing) in backings {
+            let (path, opened) = match backing {
+                Backing::Directory(path) => (path.clone(), Directory::open(&path).map(Store::Directory)),
+                Backing::Device(path) => (path.clone(), Device::find(path).map(Store::Device)),
+            };
+            let path = path.display().to_string();
+            let bad = |why| DiskError::BadDatastore { name: name.clone(), path: path.clone(), why };
+            let store = opened.map_err(bad)?;
+            if stores.insert(name.clone(), store).is_some() {
+                return Err(bad("another datastore has this name".into()));
+            }
+        }
+        Ok(Datastores(stores))
+    }
+
+    fn store(&self, place: &Place) -> Result<&Store, DiskError> {
+        self.0.get(&place.datastore).ok_or_else(|| DiskError::UnknownDatastore { name: place.datastore.clone() })
+    }
+}
+
+impl Space for Datastores {
+    type Opened = File;
+
+    fn inspect(&self, place: &Place) -> Result<Inspection, DiskError> {
+        match self.store(place)? {
+            Store::Directory(directory) => directory.inspect(place),
+            Store::Device(device) => device.inspect(place),
+        }
+    }
+
+    fn make_parents(&self, place: &Place) -> Result<Vec<String>, DiskError> {
+        match self.store(place)? {
+            Store::Directory(directory) => directory.make_parents(place),
+            Store::Device(_) => Ok(Vec::new()),
+        }
+    }
+
+    fn remove_parents(&self, place: &Place, made: &[String]) -> Result<(), DiskError> {
+        match self.store(place)? {
+            Store::Directory(directory) => directory.remove_parents(place, made),
+            Store::Device(_) => Ok(()),
+        }
+    }
+
+    fn create_part(&self, place: &Place, tag: &str, want: Want) -> Result<File, DiskError> {
+        match self.store(place)? {
+            Store::Directory(directory) => directory.create_part(place, tag, want),
+            Store::Device(device) => device.open_for_writing(place, want),
+        }
+    }
+
+    fn open_part(&self, place: &Place, tag: &str, want: Want) -> Result<File, DiskError> {
+        match self.store(place)? {
+            Store::Directory(directory) => directory.open_part(place, tag, want),
+            Store::Device(device) => device.open_for_writing(place, want),
+        }
+    }
+
+    fn publish(&self, place: &Place, tag: &str) -> Result<(), DiskError> {
+        match self.store(place)? {
+            Store::Directory(directory) => directory.publish(place, tag),
+            Store::Device(_) => Ok(()),
+        }
+    }
+
+    fn remove_part(&self, place: &Place, tag: &str) -> Result<(), DiskError> {
+        match self.store(place)? {
+            Store::Directory(directory) => directory.remove_part(place, tag),
+            Store::Device(_) => Ok(()),
+        }
+    }
+
+    fn remove_final(&self, place: &Place) -> Result<(), DiskError> {
+        match self.store(place)? {
+            Store::Directory(directory) => directory.remove_final(place),
+            Store::Device(_) => Ok(()),
+        }
+    }
+
+    fn open(&self, place: &Place, want: Want) -> Result<File, DiskError> {
+        match self.store(place)? {
+            Store::Directory(directory) => directory.open_final(place, want),
+            Store::Device(device) => device.open_for_reading(place, want),
+        }
+    }
+
+    fn wipe(&self, place: &Place) -> Result<(), DiskError> {
+        match self.store(place)? {
+            Store::Directory(_) => Ok(()),
+            Store::Device(device) => device.wipe(place),
+        }
+    }
+
+    fn free_bytes(&self, place: &Place) -> Result<u64, DiskError> {
+        match self.store(place)? {
+            Store::Directory(directory) => directory.free_bytes(),
+            Store::Device(device) => device.inspect(place).map(|found| found.length_bytes),
+        }
+    }
+
+    fn check_device(&self, place: &Place) -> Result<(), DiskError> {
+        match self.store(place)? {
+            Store::Directory(_) => Ok(()),
+            Store::Device(device) => device.check(place),
+        }
+    }
+
+    fn parts(&self) -> Result<Vec<(Place, String)>, DiskError> {
+        let mut parts = Vec::new();
+        for (name, store) in &self.0 {
+            if let Store::Directory(directory) = store {
+                directory.parts(name, &mut parts)?;
+            }
+        }
+        Ok(parts)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+//! An open target: a regular file or a block device, as both real engines use it.
+//!
+//! A target opened for direct I/O has two descriptors of the same object. What is aligned goes through the direct one; the
+//! unaligned rest (a short tail, a head) through the buffered one. The two never touch the same page, because "aligned" means
+//! whole pages; that is what keeps the page cache and the direct writes from overwriting each other.
+
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
+
+use super::error::DiskError;
+use crate::limits::ALIGN_BYTES;
+
+/// An open file or block device. Clones share it; it is closed when the last one and the last operation on it are gone.
+#[derive(Clone)]
+pub struct File(Arc<Open>);
+
+struct Open {
+    buffered: OwnedFd,
+    direct: Option<OwnedFd>,
+    device: bool,
+    /// The target took the open but refused the I/O.
+    direct_refused: AtomicBool,
+    /// The error number of the first failed flush; 0 while none has failed.
+    failed_sync: AtomicI32,
+}
+
+/// Which descriptor one operation uses, and how much of it.
+pub(super) struct Route<'a> {
+    /// The descriptor.
+    pub fd: BorrowedFd<'a>,
+    /// Bytes of the operation that may go this way now; the rest follows separately.
+    pub length: usize,
+    /// Whether the page cache is bypassed.
+    pub direct: bool,
+}
+
+impl File {
+    pub(super) fn new(buffered: OwnedFd, direct: Option<OwnedFd>, device: bool) -> File {
+        let (direct_refused, failed_sync) = (AtomicBool::new(false), AtomicI32::new(0));
+        File(Arc::new(Open { buffered, direct, device, direct_refused, failed_sync }))
+    }
+
+    /// Whether aligned operations bypass the page cache.
+    pub fn is_direct(&self) -> bool {
+        self.0.direct.is_some() && !self.0.direct_refused.load(Ordering::Relaxed)
+    }
+
+    /// Whether this is a block device.
+    pub fn is_device(&self) -> bool {
+        self.0.device
+    }
+
+    /// Present length in bytes.
+    pub(super) fn length_bytes(&self) -> Result<u64, DiskError> {
+        let length = match self.0.device {
+            true => rustix::fs::seek(self.buffered(), SeekFrom::End(0)),
+            false => rustix::fs::fstat(self.buffered()).map(|stat| stat.st_size as u64),
+        };
+        length.map_err(|source| DiskError::storage("measure", 0, source))
+    }
+
+    /// The descriptor that goes through the page cache.
+    pub(super) fn buffered(&self) -> BorrowedFd<'_> {
+        self.0.buffered.as_fd()
+    }
+
+    /// The descriptor bulk data goes through.
+    pub(super) fn main(&self) -> BorrowedFd<'_> {
+        match &self.0.direct {
+            Some(direct) if self.is_direct() => direct.as_fd(),
+            _ => self.buffered(),
+        }
+    }
+
+    /// The descriptor to splice this range from.
+    pub(super) fn main_at(&self, offset_bytes: u64, length: usize) -> BorrowedFd<'_> {
+        if is_aligned(offset_bytes) && is_aligned(length as u64) { self.main() } else { self.buffered() }
+    }
+
+    /// How to move `part` of a buffer to or from `offset_bytes`.
+    pub(super) fn route(&self, part: &Range<usize>, offset_bytes: u64) -> Route<'_> {
+        let unit = direct_unit();
+        let whole = part.len() - part.len() % unit;
+        if self.is_direct() && whole > 0 && is_aligned(offset_bytes) && part.start.is_multiple_of(ALIGN_BYTES) {
+            return Route { fd: self.main(), length: whole, direct: true };
+        }
+        Route { fd: self.buffered(), length: part.len(), direct: false }
+    }
+
+    /// After a direct operation failed: whether to go on through the page cache, because the target has only now shown that it
+    /// does not take direct I/O in our units.
+    pub(super) fn stop_direct(&self, route_was_direct: bool, error: Errno) -> bool {
+        let refused = route_was_direct && error == Errno::INVAL;
+        if refused {
+            self.0.direct_refused.store(true, Ordering::Relaxed);
+        }
+        refused
+    }
+
+    /// Remembers the first failed flush and repeats it for every later one: the kernel would call those good.
+    pub(super) fn flushed(&self, result: rustix::io::Result<()>) -> Result<(), DiskError> {
+        if let Err(source) = result {
+            let _ = self.0.failed_sync.compare_exchange(
+                0,
+                source.raw_os_error(),
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+        }
+        match self.0.failed_sync.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            number => Err(DiskError::SyncFailed { what: "data", source: Errno::from_raw_os_error(number) }),
+        }
+    }
+}
+
+/// Whether direct I/O may begin or end at this offset.
+pub(super) fn is_aligned(offset_bytes: u64) -> bool {
+    offset_bytes.is_multiple_of(direct_unit() as u64)
+}
+
+/// Direct I/O moves whole pages; see the head of this file.
+fn direct_unit() -> usize {
+    rustix::param::page_size().max(ALIGN_BYTES)
+}
+
+/// First data at or after `from_bytes`, before `end_bytes`; a target that cannot tell is all data.
+pub(super) fn next_data(file: &File, from_bytes: u64, end_bytes: u64) -> Result<Option<Range<u64>>, DiskError> {
+    let failed = |source| DiskError::storage("find data", from_bytes, source);
+    if from_bytes >= end_bytes {
+        return Ok(None);
+    }
+    if file.is_device() {
+        let end_bytes = end_bytes.min(file.length_bytes()?);
+        return Ok((from_bytes < end_bytes).then_some(from_bytes..end_bytes));
+    }
+    let start_bytes = match rustix::fs::seek(file.buffered(), SeekFrom::Data(from_bytes)) {
+        Ok(start_bytes) => start_bytes,
+        Err(Errno::NXIO) => return Ok(None),
+        Err(Errno::INVAL | Errno::OPNOTSUPP) => {
+            let end_bytes = end_bytes.min(file.length_bytes()?);
+            return Ok((from_bytes < end_bytes).then_some(from_bytes..end_bytes));
+        }
+        Err(source) => return Err(failed(source)),
+    };
+    if start_bytes >= end_bytes {
+        return Ok(None);
+    }
+    let hole_bytes = rustix::fs::seek(file.buffered(), SeekFrom::Hole(start_bytes)).map_err(failed)?;
+    Ok(Some(start_bytes..hole_bytes.min(end_bytes)))
+}

@@ -1,0 +1,153 @@
+//! Kernel pipes for splicing, and the shelf an engine keeps spare ones on.
+//!
+//! Making and growing a pipe costs several system calls and a megabyte of page slots; a request should not pay for it twice.
+//! A pipe goes back on its shelf only when it is empty and no operation still holds it: a pipe with somebody's bytes in it
+//! must never meet another stream.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use crossbeam_queue::ArrayQueue;
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, SpliceFlags};
+
+use super::error::DiskError;
+use crate::limits::{PIPE_BYTES, PIPES_KEPT};
+
+/// A pipe of up to [`PIPE_BYTES`]. Filled by one splice, then emptied, then filled again.
+pub struct Pipe {
+    /// Shared with the operations in flight.
+    ends: Arc<Ends>,
+    shelf: Shelf,
+}
+
+/// Both ends, as an operation holds them.
+pub(super) struct Ends {
+    read: OwnedFd,
+    write: OwnedFd,
+}
+
+/// Spare pipes of one engine.
+#[derive(Clone)]
+pub(super) struct Shelf(Arc<ArrayQueue<Arc<Ends>>>);
+
+impl Shelf {
+    pub(super) fn new() -> Shelf {
+        Shelf(Arc::new(ArrayQueue::new(PIPES_KEPT)))
+    }
+
+    /// A spare pipe or a new one.
+    pub(super) fn pipe(&self) -> Result<Pipe, DiskError> {
+        let ends = match self.0.pop() {
+            Some(ends) => ends,
+            None => Arc::new(Ends::new()?),
+        };
+        Ok(Pipe { ends, shelf: self.clone() })
+    }
+
+    #[cfg(test)]
+    pub(super) fn spare(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl Pipe {
+    /// What an operation must hold while the kernel uses the pipe.
+    pub(super) fn ends(&self) -> &Arc<Ends> {
+        &self.ends
+    }
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        // Still shared means that an abandoned operation may yet put bytes in.
+        let idle = Arc::strong_count(&self.ends) == 1;
+        if idle && matches!(rustix::io::ioctl_fionread(&self.ends.read), Ok(0)) {
+            // A full shelf gives the pipe back, and it is closed here.
+            let _ = self.shelf.0.push(self.ends.clone());
+        }
+    }
+}
+
+impl Ends {
+    fn new() -> Result<Ends, DiskError> {
+        let failed = |source: Errno| DiskError::Engine { why: format!("cannot make a pipe: {source}") };
+        let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
+        // A user over their share of pipe memory gets a smaller pipe: slower, not wrong.
+        let _ = rustix::pipe::fcntl_setpipe_size(&write, PIPE_BYTES);
+        Ok(Ends { read, write })
+    }
+
+    /// Moves what the non-blocking `socket` has into this empty pipe.
+    pub(super) fn fill_from_socket(&self, socket: BorrowedFd<'_>, limit: usize) -> Result<usize, Errno> {
+        match socket_splice(socket, self.write(), limit, false) {
+            // A pipe that is full would have the caller wait for a socket that is ready.
+            Err(Errno::AGAIN) if rustix::io::ioctl_fionread(&self.read)? > 0 => Err(Errno::NOBUFS),
+            result => result,
+        }
+    }
+
+    /// Moves what the pipe has, at most `length`, into the non-blocking `socket`. 0 when the pipe is empty.
+    pub(super) fn empty_to_socket(&self, socket: BorrowedFd<'_>, length: usize, more: bool) -> Result<usize, Errno> {
+        match socket_splice(self.read(), socket, length, more) {
+            Err(Errno::AGAIN) if rustix::io::ioctl_fionread(&self.read)? == 0 => Ok(0),
+            result => result,
+        }
+    }
+
+    pub(super) fn read(&self) -> BorrowedFd<'_> {
+        self.read.as_fd()
+    }
+
+    pub(super) fn write(&self) -> BorrowedFd<'_> {
+        self.write.as_fd()
+    }
+}
+
+/// splice(2) that never waits for a pipe: ours hold what they should, and a mistake must not hang a thread.
+pub(super) fn splice(
+    from: BorrowedFd<'_>,
+    from_bytes: Option<&mut u64>,
+    to: BorrowedFd<'_>,
+    to_bytes: Option<&mut u64>,
+    length: usize,
+) -> Result<usize, Errno> {
+    rustix::pipe::splice(from, from_bytes, to, to_bytes, length, SpliceFlags::MOVE | SpliceFlags::NONBLOCK)
+}
+
+fn socket_splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>, length: usize, more: bool) -> Result<usize, Errno> {
+    let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
+    let flags = if more { flags | SpliceFlags::MORE } else { flags };
+    rustix::pipe::splice(from, None, to, None, length, flags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_empty_idle_pipe_is_kept() {
+        let shelf = Shelf::new();
+        drop(shelf.pipe().unwrap());
+        assert_eq!(shelf.spare(), 1);
+
+        let filled = shelf.pipe().unwrap();
+        rustix::io::write(filled.ends().write(), b"left over").unwrap();
+        drop(filled);
+        assert_eq!(shelf.spare(), 0, "bytes of one stream must not meet another");
+
+        let busy = shelf.pipe().unwrap();
+        let in_flight = busy.ends().clone();
+        drop(busy);
+        assert_eq!(shelf.spare(), 0);
+        drop(in_flight);
+    }
+
+    #[test]
+    fn the_shelf_is_bounded() {
+        let shelf = Shelf::new();
+        let pipes: Vec<Pipe> = (0..PIPES_KEPT + 2).map(|_| shelf.pipe().unwrap()).collect();
+        drop(pipes);
+        assert_eq!(shelf.spare(), PIPES_KEPT);
+    }
+}

@@ -1,0 +1,66 @@
+//! A connected socket as the ring uses it.
+//!
+//! Operations in flight hold the descriptor, not this handle. When the last handle is dropped the connection is shut down, which
+//! ends every operation still waiting on it; so an abandoned receive never keeps a buffer or a descriptor for good.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::io::Errno;
+use rustix::net::Shutdown;
+
+/// A connected stream socket. Closed when the last clone and the last operation on it are gone.
+#[derive(Clone)]
+pub struct RingSocket(Arc<Connection>);
+
+struct Connection {
+    fd: Arc<OwnedFd>,
+    /// Whether system calls on it return rather than wait. Only splicing wants that: the ring waits better by itself.
+    nonblocking: AtomicBool,
+}
+
+impl RingSocket {
+    /// Takes a descriptor over, which must wait rather than return for the ring to wait on it.
+    pub(super) fn new(fd: OwnedFd) -> Result<RingSocket, Errno> {
+        rustix::io::ioctl_fionbio(&fd, false)?;
+        Ok(RingSocket(Arc::new(Connection { fd: Arc::new(fd), nonblocking: AtomicBool::new(false) })))
+    }
+
+    /// What an operation must hold while the kernel uses the socket.
+    pub(super) fn fd(&self) -> &Arc<OwnedFd> {
+        &self.0.fd
+    }
+
+    /// Prepares for calls made on the data thread itself, which must never wait.
+    pub(super) fn stop_waiting(&self) -> Result<(), Errno> {
+        if !self.0.nonblocking.swap(true, Ordering::Relaxed) {
+            rustix::io::ioctl_fionbio(&self.0.fd, true)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the connection both ways.
+    pub(super) fn shut(&self) {
+        self.0.shut();
+    }
+
+    /// Ends the sending direction.
+    pub(super) fn shut_write(&self) {
+        // Fails only when the peer was faster.
+        let _ = rustix::net::shutdown(&self.0.fd, Shutdown::Write);
+    }
+}
+
+impl Connection {
+    fn shut(&self) {
+        // Fails only when the peer was faster.
+        let _ = rustix::net::shutdown(&self.fd, Shutdown::Both);
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.shut();
+    }
+}

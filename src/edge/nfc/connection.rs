@@ -1,0 +1,182 @@
+//! One data-plane connection: reads heads, serves requests, until one side has had enough.
+//!
+//! Runs on a data thread, started by [`super::run_thread`]. A request that is refused before its body was read gets its answer; then
+//! what the client still sends is drained within bounds, because a connection reset would make it lose the answer.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::channel::{Channel, NoHead};
+use super::{Arrival, Desk, download, upload};
+use crate::edge::rescue::{self, Refusal};
+use crate::limits::LINGER_MS;
+use crate::transfer::{Attach, Engine};
+use crate::wire::http::{Answer, Framing, Head, Method};
+use crate::wire::nfc::{DevicePath, PathError};
+
+/// Whether the connection can carry another request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum After {
+    Keep,
+    Close,
+}
+
+/// One request, with what its answer needs.
+pub(super) struct Request<'a, E: Engine> {
+    pub(super) desk: &'a Desk<E>,
+    pub(super) head: &'a Head,
+    pub(super) path: DevicePath,
+}
+
+pub(super) async fn serve<E>(desk: Desk<E>, arrival: Arrival)
+where
+    E: Attach,
+{
+    let Arrival { stream, tls, peer, seat } = arrival;
+    // Heads and tails of answers are small and must not wait for an acknowledgement; bodies set MSG_MORE where it helps.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%peer, %error, "TCP_NODELAY not set");
+    }
+    let engine = desk.dock.engine.clone();
+    let socket = match engine.attach(stream.into()) {
+        Ok(socket) => socket,
+        Err(error) => {
+            tracing::warn!(%peer, %error, "connection refused");
+            return;
+        }
+    };
+    let mut channel = match tls {
+        false => Channel::plain(engine, socket),
+        true => match Channel::secure(engine.clone(), socket.clone(), desk.tls.clone()).await {
+            Ok(channel) => channel,
+            Err(reason) => {
+                tracing::debug!(%peer, reason, "TLS handshake failed");
+                desk.metrics.handshakes_failed.inc();
+                engine.shut(&socket);
+                return;
+            }
+        },
+    };
+    while request(&desk, &mut channel).await == After::Keep {}
+    channel.close().await;
+    drop(seat);
+}
+
+async fn request<E: Engine>(desk: &Desk<E>, channel: &mut Channel<E>) -> After {
+    let head = match channel.head().await {
+        Ok(head) => head,
+        Err(NoHead::Closed) => return After::Close,
+        Err(NoHead::Slow) => return refuse(desk, channel, "", &Refusal::new(408, "the request head took too long")).await,
+        Err(NoHead::Bad(error)) => return refuse(desk, channel, "", &rescue::head(&error)).await,
+    };
+    let after = route(desk, channel, &head).await;
+    match head.keep_alive() && !head.must_close() {
+        true => after,
+        false => After::Close,
+    }
+}
+
+async fn route<E: Engine>(desk: &Desk<E>, channel: &mut Channel<E>, head: &Head) -> After {
+    let path = match DevicePath::parse(head.path(), head.query()) {
+        Ok(path) => path,
+        Err(error @ PathError::Format) => {
+            return refuse_body(desk, channel, head, &Refusal::new(400, error.to_string())).await;
+        }
+        // Everything else looks like a ticket that does not exist.
+        Err(_) => return refuse_body(desk, channel, head, &Refusal::new(404, "not found")).await,
+    };
+    let request = Request { desk, head, path };
+    match head.method() {
+        Method::Put | Method::Post | Method::Patch => upload::serve(request, channel).await,
+        Method::Get | Method::Head => download::serve(request, channel).await,
+        _ => refuse_body(desk, channel, head, &Refusal::new(404, "not found")).await,
+    }
+}
+
+/// Refuses a request of which nothing but the head was read.
+pub(super) async fn refuse_body<E: Engine>(
+    desk: &Desk<E>,
+    channel: &mut Channel<E>,
+    head: &Head,
+    refusal: &Refusal,
+) -> After {
+    match head.framing() {
+        Framing::None | Framing::Length(0) => {
+            let keep = head.keep_alive() && !head.must_close();
+            let answer = refusal_answer(refusal, keep);
+            match answer_with(desk, channel, head.method().as_str(), refusal.status, answer).await {
+                true if keep => After::Keep,
+                _ => After::Close,
+            }
+        }
+        _ => refuse(desk, channel, head.method().as_str(), refusal).await,
+    }
+}
+
+/// Refuses and closes: the answer is sent, then whatever the client had under way is read and thrown away.
+pub(super) async fn refuse<E: Engine>(
+    desk: &Desk<E>,
+    channel: &mut Channel<E>,
+    method: &str,
+    refusal: &Refusal,
+) -> After {
+    if answer_with(desk, channel, method, refusal.status, refusal_answer(refusal, false)).await {
+        // The outcome does not matter: the connection ends either way.
+        let _ = timeout(Duration::from_millis(LINGER_MS), linger(channel)).await;
+    }
+    After::Close
+}
+
+/// Sends a complete answer and counts it; `false` when the client is gone.
+pub(super) async fn answer_with<E: Engine>(
+    desk: &Desk<E>,
+    channel: &mut Channel<E>,
+    method: &str,
+    status: u16,
+    answer: Vec<u8>,
+) -> bool {
+    desk.metrics.requests.with_label_values(&[method, status.to_string().as_str()]).inc();
+    channel.say(&answer, false).await.is_ok()
+}
+
+fn refusal_answer(refusal: &Refusal, keep: bool) -> Vec<u8> {
+    let text = format!("{}\n", refusal.message);
+    let answer = Answer::new(refusal.status)
+        .field("Content-Type", "text/plain; charset=utf-8")
+        .field("Content-Length", text.len())
+        .field("Connection", if keep { "keep-alive" } else { "close" });
+    let mut bytes = rendered(&answer);
+    bytes.extend_from_slice(text.as_bytes());
+    bytes
+}
+
+/// The bytes of an answer's head. Values come from ourselves; one that cannot be sent is a bug, and answered as such.
+pub(super) fn rendered(answer: &Answer) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(256);
+    match answer.write(&mut bytes) {
+        Ok(()) => bytes,
+        Err(error) => {
+            tracing::error!(%error, "an answer could not be written");
+            b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec()
+        }
+    }
+}
+
+/// Half-closes and reads until the client closes too.
+async fn linger<E: Engine>(channel: &mut Channel<E>) {
+    channel.engine.shut_write(&channel.socket);
+    let mut drained = 0;
+    while drained < crate::limits::DRAIN_BYTES {
+        if channel.engine.readable(&channel.socket).await.is_err() {
+            return;
+        }
+        let buffer = channel.engine.pool().take().await;
+        let capacity = buffer.capacity();
+        let how = crate::transfer::Receive::Take;
+        match channel.engine.recv(&channel.socket, buffer, capacity, how).await.1 {
+            Ok(count @ 1..) => drained += count as u64,
+            _ => return,
+        }
+    }
+}

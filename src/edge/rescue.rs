@@ -1,0 +1,84 @@
+//! The one place that turns errors of every room into wire answers: HTTP statuses here; SOAP faults and vAPI errors join later.
+//!
+//! Called by `nfc` and `admin`. Guarantees: the text of an answer says what is wrong and where (offset, limit), and never contains a
+//! ticket, a host path or anything about objects the client has not named.
+
+use crate::lease::{Denied, Fault};
+use crate::transfer::TransferError;
+use crate::wire::http::HeadError;
+use crate::wire::vmdk::VmdkError;
+
+/// A refusal as HTTP knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// HTTP status code.
+    pub status: u16,
+    /// One line for the client.
+    pub message: String,
+}
+
+impl Refusal {
+    /// A refusal with the given status and text.
+    pub fn new(status: u16, message: impl Into<String>) -> Refusal {
+        Refusal { status, message: message.into() }
+    }
+}
+
+/// The answer to a request whose head cannot be accepted.
+pub fn head(error: &HeadError) -> Refusal {
+    let status = match error {
+        HeadError::TooLong { .. } | HeadError::TooManyFields { .. } => 431,
+        HeadError::Version => 505,
+        _ => 400,
+    };
+    Refusal::new(status, error.to_string())
+}
+
+/// The answer to a request that gets no grant. Unknown, expired, foreign and wrongly used tickets look alike.
+pub fn denied(denied: &Denied) -> Refusal {
+    match denied {
+        Denied::NotFound => Refusal::new(404, "not found"),
+        Denied::Busy => Refusal::new(409, "another request is transferring this disk"),
+        Denied::TooMany => Refusal::new(503, "too many transfers are open"),
+        Denied::Closing => Refusal::new(503, "the server is shutting down"),
+    }
+}
+
+/// The answer to a transfer that failed.
+pub fn transfer(error: &TransferError) -> Refusal {
+    let status = match error {
+        TransferError::Disconnected { .. } | TransferError::Framing { .. } | TransferError::Unsuitable { .. } => 400,
+        TransferError::TooLong { .. } => 413,
+        TransferError::TooShort { .. } => 422,
+        TransferError::Vmdk(VmdkError::CapacityOverLimit { .. } | VmdkError::GrainBeyondCapacity { .. }) => 413,
+        TransferError::Vmdk(VmdkError::NotVmdk | VmdkError::NotStream { .. }) => 400,
+        TransferError::Vmdk(_) => 422,
+        TransferError::WrongOffset { .. } | TransferError::Cut(_) => 409,
+        TransferError::Storage { error, .. } if error.is_no_space() => 507,
+        TransferError::Storage { error, .. } if error.is_not_found() => 404,
+        TransferError::Storage { .. } | TransferError::CrewGone => 500,
+    };
+    Refusal::new(status, error.to_string())
+}
+
+/// The HTTP status under which the admin API reports a fault; the body carries the fault itself.
+pub fn fault_status(fault: &Fault) -> u16 {
+    match fault {
+        Fault::InvalidArgument { .. } | Fault::OutOfBounds { .. } | Fault::InvalidDatastore { .. } => 400,
+        Fault::ManagedObjectNotFound { .. } | Fault::FileNotFound { .. } => 404,
+        Fault::InvalidState { .. }
+        | Fault::Timedout
+        | Fault::RequestCanceled
+        | Fault::TaskInProgress { .. }
+        | Fault::FileLocked { .. }
+        | Fault::FileFault { .. }
+        | Fault::Stalled { .. }
+        | Fault::TooSlow { .. }
+        | Fault::DuplicateName { .. } => 409,
+        Fault::InsufficientResourcesFault { .. } => 429,
+        Fault::NotSupported { .. } => 501,
+        Fault::HttpFault { .. } | Fault::SslVerifyFault { .. } => 502,
+        Fault::NoDiskSpace { .. } => 507,
+        Fault::SystemError { .. } => 500,
+    }
+}

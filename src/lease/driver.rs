@@ -1,0 +1,256 @@
+//! The one task that owns all leases.
+//!
+//! Started by `app`; everybody else reaches it through [`Leases`] and through grants. It works in turns:
+//!
+//! ```text
+//!   wait ──► what is due by now ──► events ──► requests ──► one journal commit ──► cancels, jobs, answers ──► wait
+//!            (expiry, stall ...)    (grants,   (handles)    (skipped when
+//!                                    jobs)                   nothing changed)
+//! ```
+//!
+//! Nothing outside sees a change before it is durable, and everything that arrived together shares one commit. What is due is
+//! done first, so of an expiry and a Complete at the same moment exactly one wins: the expiry.
+
+mod batch;
+mod calls;
+mod endings;
+mod entry;
+mod table;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use self::batch::{Batch, Job};
+pub(super) use self::table::Table;
+use super::deadline::{Moment, Timeouts};
+use super::fault::Fault;
+use super::handle::Leases;
+use super::id::Secret;
+use super::journal::{Change, Journal, JournalError};
+use super::mailbox::{Event, Request};
+use super::metrics::LeaseMetrics;
+use super::objects::Objects;
+use super::spec::ChecksumType;
+use crate::limits::{LEASE_BATCH, LEASE_REQUESTS};
+
+/// What the driver is told once, at start.
+pub struct Settings {
+    /// Deadlines of every lease.
+    pub timeouts: Timeouts,
+    /// Checksum of the manifest unless a client chooses another.
+    pub checksum_type: ChecksumType,
+    /// Key of the tickets; the same across restarts, or device URLs change.
+    pub secret: Secret,
+    /// Milliseconds since 1970, for the times tasks show.
+    pub wall_clock_ms: fn() -> u64,
+    /// Called when a commit has failed; the driver ends when it returns. Nobody knows then what is durable.
+    pub on_journal_failure: Box<dyn Fn(&JournalError) + Send>,
+}
+
+impl Settings {
+    /// The defaults. A failed commit ends the process: the next start finds out what was durable.
+    pub fn new(secret: Secret, wall_clock_ms: fn() -> u64) -> Self {
+        Self {
+            timeouts: Timeouts::default(),
+            checksum_type: ChecksumType::default(),
+            secret,
+            wall_clock_ms,
+            on_journal_failure: Box::new(|_| std::process::abort()),
+        }
+    }
+}
+
+/// The driver task.
+pub struct Driver {
+    table: Table,
+    journal: Option<Box<dyn Journal>>,
+    objects: Arc<dyn Objects>,
+    metrics: LeaseMetrics,
+    on_journal_failure: Box<dyn Fn(&JournalError) + Send>,
+    requests: mpsc::Receiver<Request>,
+    events: mpsc::UnboundedReceiver<Event>,
+    own_events: mpsc::UnboundedSender<Event>,
+    epoch: Instant,
+}
+
+impl Driver {
+    /// Reads the journal (blocking), takes up every lease where it was, and runs on the current tokio runtime until the last
+    /// handle and the last grant are gone.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn start(
+        settings: Settings,
+        mut journal: Box<dyn Journal>,
+        objects: Arc<dyn Objects>,
+        metrics: LeaseMetrics,
+    ) -> Result<Leases, JournalError> {
+        let records = journal.load()?;
+        let (own_events, events) = mpsc::unbounded_channel();
+        let (request_sender, requests) = mpsc::channel(LEASE_REQUESTS);
+        let Settings {
+            timeouts,
+            checksum_type,
+            secret,
+            wall_clock_ms,
+            on_journal_failure,
+        } = settings;
+        let mut table = Table::new(
+            timeouts,
+            checksum_type,
+            secret,
+            wall_clock_ms,
+            metrics.clone(),
+            own_events.clone(),
+        );
+        table.recover(records);
+        let driver = Self {
+            table,
+            journal: Some(journal),
+            objects,
+            metrics,
+            on_journal_failure,
+            requests,
+            events,
+            own_events,
+            epoch: Instant::now(),
+        };
+        tokio::spawn(driver.run());
+        Ok(Leases::new(request_sender))
+    }
+
+    async fn run(mut self) {
+        // The first turn makes durable what recovery decided.
+        while self.end_turn().await && self.wait_and_work().await {}
+    }
+
+    /// One turn up to the commit. Answers false when there is nobody left to work for.
+    async fn wait_and_work(&mut self) -> bool {
+        let (mut events, mut requests) = (Vec::new(), Vec::new());
+        let wake = self.epoch.checked_add(Duration::from_millis(self.table.wake().as_ms()));
+        let due = async {
+            match wake {
+                Some(wake) => tokio::time::sleep_until(wake).await,
+                None => std::future::pending().await,
+            }
+        };
+        let abandoned = self.requests.is_closed() && self.requests.is_empty();
+        if abandoned && !self.table.has_open_transfers() {
+            return false;
+        }
+        tokio::select! {
+            biased;
+            _ = self.events.recv_many(&mut events, LEASE_BATCH) => {}
+            _ = self.requests.recv_many(&mut requests, LEASE_BATCH), if !abandoned => {}
+            () = due => {}
+        }
+        while events.len() < LEASE_BATCH
+            && let Ok(event) = self.events.try_recv()
+        {
+            events.push(event);
+        }
+        while requests.len() < LEASE_BATCH
+            && let Ok(request) = self.requests.try_recv()
+        {
+            requests.push(request);
+        }
+        self.table.begin_turn(self.now());
+        for event in events {
+            self.table.happened(event);
+        }
+        for request in requests {
+            request(&mut self.table);
+        }
+        true
+    }
+
+    /// Commits what the turn changed, then lets its effects out. Answers false when the commit failed.
+    async fn end_turn(&mut self) -> bool {
+        let Batch {
+            changes,
+            cancels,
+            jobs,
+            answers,
+        } = self.table.end_turn();
+        if !changes.is_empty()
+            && let Err(error) = self.commit(changes).await
+        {
+            tracing::error!(error = &error as &dyn std::error::Error, "journal commit failed");
+            (self.on_journal_failure)(&error);
+            return false;
+        }
+        for (flow, fault) in cancels {
+            flow.cancel(fault);
+        }
+        for job in jobs {
+            self.spawn(job);
+        }
+        for answer in answers {
+            answer();
+        }
+        true
+    }
+
+    /// Runs the commit off the runtime's threads and waits for it.
+    async fn commit(&mut self, changes: Vec<Change>) -> Result<(), JournalError> {
+        let started = Instant::now();
+        let lost = || JournalError::Lost;
+        let mut journal = self.journal.take().ok_or_else(lost)?;
+        let committing = tokio::task::spawn_blocking(move || {
+            let result = journal.commit(&changes);
+            (journal, result)
+        });
+        let (journal, result) = committing.await.map_err(|_| lost())?;
+        self.journal = Some(journal);
+        self.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
+        result
+    }
+
+    /// Runs a job in the background; its result comes back as an event, even if it panics.
+    fn spawn(&self, job: Job) {
+        let (objects, events) = (self.objects.clone(), self.own_events.clone());
+        tokio::spawn(async move {
+            let event = match job {
+                Job::Prepare { lease, spec } => {
+                    let id = lease.clone();
+                    let work = tokio::task::spawn_blocking(move || objects.prepare(&lease, &spec));
+                    Event::Prepared {
+                        lease: id,
+                        result: work.await.unwrap_or_else(|_| Err(panicked("prepare"))),
+                    }
+                }
+                Job::Remove {
+                    lease,
+                    spec,
+                    prepared,
+                    started,
+                } => {
+                    let id = lease.clone();
+                    let work = tokio::task::spawn_blocking(move || objects.remove(&lease, &spec, &prepared, &started));
+                    Event::Removed {
+                        lease: id,
+                        result: work.await.unwrap_or_else(|_| Err(panicked("remove"))),
+                    }
+                }
+            };
+            // The driver may have ended; the next start repeats what matters.
+            let _ = events.send(event);
+        });
+    }
+
+    fn now(&self) -> Moment {
+        Moment::from_ms(u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+fn panicked(work: &str) -> Fault {
+    Fault::SystemError {
+        reason: format!("storage failed unexpectedly in {work}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

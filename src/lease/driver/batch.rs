@@ -1,0 +1,36 @@
+//! What a turn of the driver leaves to be done: first the changes, durably, then everything else.
+
+use std::sync::Arc;
+
+use crate::lease::fault::Fault;
+use crate::lease::grant::Flow;
+use crate::lease::id::LeaseId;
+use crate::lease::journal::Change;
+use crate::lease::objects::Prepared;
+use crate::lease::spec::LeaseSpec;
+
+/// The effects of one turn.
+#[derive(Default)]
+pub struct Batch {
+    /// To commit before anything below happens.
+    pub changes: Vec<Change>,
+    /// Transfers to cut, and why.
+    pub cancels: Vec<(Arc<Flow>, Fault)>,
+    /// Work to begin.
+    pub jobs: Vec<Job>,
+    /// Answers to give.
+    pub answers: Vec<Box<dyn FnOnce() + Send>>,
+}
+
+/// Work on stored objects, done off the driver's task.
+pub enum Job {
+    /// [`crate::lease::Objects::prepare`].
+    Prepare { lease: LeaseId, spec: LeaseSpec },
+    /// [`crate::lease::Objects::remove`].
+    Remove {
+        lease: LeaseId,
+        spec: LeaseSpec,
+        prepared: Vec<Prepared>,
+        started: Vec<bool>,
+    },
+}

@@ -1,0 +1,258 @@
+//! The driver's table: every lease and task, and the effects of the turn under way.
+//!
+//! Only the driver calls it, one thing after the other. Its methods decide and note what is to be done; nothing here waits.
+//! `calls` answers requests, `endings` brings leases to an end, this file keeps the books.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::batch::{Batch, Job};
+use super::entry::{Entry, Verdict};
+use crate::lease::deadline::{Moment, Timeouts};
+use crate::lease::fault::Fault;
+use crate::lease::grant::Flow;
+use crate::lease::id::{LeaseId, Secret, TaskId, Tickets};
+use crate::lease::journal::{Change, Key, Record};
+use crate::lease::mailbox::{Event, Reply};
+use crate::lease::metrics::LeaseMetrics;
+use crate::lease::spec::ChecksumType;
+use crate::lease::task::Task;
+use crate::lease::view::{LeaseState, LeaseView};
+
+/// All leases and tasks.
+pub struct Table {
+    pub(super) timeouts: Timeouts,
+    pub(super) checksum_type: ChecksumType,
+    pub(super) secret: Secret,
+    pub(super) metrics: LeaseMetrics,
+    /// Given to grants, so that they can report.
+    pub(super) events: mpsc::UnboundedSender<Event>,
+    pub(super) leases: BTreeMap<LeaseId, Entry>,
+    pub(super) tasks: BTreeMap<TaskId, Task>,
+    pub(super) tickets: Tickets,
+    /// Number of the next transfer.
+    pub(super) next_transfer: u64,
+    pub(super) open_transfers: usize,
+    /// Set at shutdown.
+    pub(super) drain: Option<Drain>,
+    /// Time of the turn under way.
+    pub(super) now: Moment,
+    pub(super) effects: Batch,
+    wall_clock_ms: fn() -> u64,
+    /// Records the turn has changed, created or removed.
+    dirty: BTreeSet<Key>,
+    /// Next moment at which something may be due; never too late.
+    wake: Moment,
+}
+
+/// A shutdown that waits for open transfers.
+pub struct Drain {
+    pub until: Moment,
+    pub replies: Vec<Reply<bool>>,
+}
+
+impl Table {
+    pub fn new(
+        timeouts: Timeouts,
+        checksum_type: ChecksumType,
+        secret: Secret,
+        wall_clock_ms: fn() -> u64,
+        metrics: LeaseMetrics,
+        events: mpsc::UnboundedSender<Event>,
+    ) -> Self {
+        for state in LeaseState::ALL {
+            metrics.leases.with_label_values(&[state.as_str()]).set(0);
+        }
+        metrics.open_transfers.set(0);
+        Self {
+            timeouts,
+            checksum_type,
+            secret,
+            metrics,
+            events,
+            leases: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            tickets: Tickets::default(),
+            next_transfer: 0,
+            open_transfers: 0,
+            drain: None,
+            now: Moment::default(),
+            effects: Batch::default(),
+            wall_clock_ms,
+            dirty: BTreeSet::new(),
+            wake: Moment::from_ms(u64::MAX),
+        }
+    }
+
+    /// Takes up what the journal holds. A lease that was being prepared fails; one that was being cleaned is cleaned; a ready
+    /// one goes on with its full time, without transfers.
+    pub fn recover(&mut self, records: Vec<Record>) {
+        let mut leases = Vec::new();
+        for record in records {
+            match record {
+                Record::Lease(lease) => leases.push(lease),
+                Record::Task(task) => _ = self.tasks.insert(task.id().clone(), task),
+            }
+        }
+        for mut lease in leases {
+            let changed = lease.recover();
+            let id = lease.id().clone();
+            self.insert(Entry::new(lease, self.now));
+            match changed {
+                true => self.touch(&id),
+                false => self.plan(&id),
+            }
+            self.clean_up(&id);
+        }
+    }
+
+    /// Begins a turn with what is due by now.
+    pub fn begin_turn(&mut self, now: Moment) {
+        self.now = now;
+        if now < self.wake {
+            return;
+        }
+        self.wake = Moment::from_ms(u64::MAX);
+        let mut verdicts = Vec::new();
+        for (id, entry) in &mut self.leases {
+            match entry.look(now, &self.timeouts, &self.metrics) {
+                Some(verdict) => verdicts.push((id.clone(), verdict)),
+                None => self.wake = earlier(self.wake, entry.next_look(now, &self.timeouts)),
+            }
+        }
+        for (id, verdict) in verdicts {
+            match verdict {
+                Verdict::Fail(cause, fault) => _ = self.fail(&id, cause, fault),
+                Verdict::CleanUp => self.clean_up(&id),
+                Verdict::Forget => self.forget(&id),
+            }
+        }
+        self.look_at_drain();
+    }
+
+    /// Ends a turn: hands out its effects.
+    pub fn end_turn(&mut self) -> Batch {
+        let mut batch = std::mem::take(&mut self.effects);
+        batch.changes = std::mem::take(&mut self.dirty)
+            .into_iter()
+            .map(|key| self.change(key))
+            .collect();
+        batch
+    }
+
+    /// When the next turn has to begin even if nothing arrives.
+    pub fn wake(&self) -> Moment {
+        self.wake
+    }
+
+    pub fn has_open_transfers(&self) -> bool {
+        self.open_transfers > 0
+    }
+
+    /// Answers a caller once the turn is durable.
+    pub fn answer<T: Send + 'static>(&mut self, reply: oneshot::Sender<T>, answer: T) {
+        // A caller that has gone away does not want the answer.
+        self.effects.answers.push(Box::new(move || _ = reply.send(answer)));
+    }
+
+    pub(super) fn entry(&mut self, id: &LeaseId) -> Result<&mut Entry, Fault> {
+        self.leases
+            .get_mut(id)
+            .ok_or_else(|| Fault::ManagedObjectNotFound { obj: id.to_string() })
+    }
+
+    pub(super) fn insert(&mut self, entry: Entry) {
+        let id = entry.lease.id().clone();
+        self.tickets.insert(&self.secret, &id);
+        self.metrics.leases.with_label_values(&[entry.counted.as_str()]).inc();
+        let wall_ms = self.wall_ms();
+        self.tasks
+            .entry(entry.lease.task().clone())
+            .or_insert_with(|| Task::of(&entry.lease, wall_ms));
+        self.leases.insert(id, entry);
+    }
+
+    /// Notes that a lease has changed: it goes to the journal, its task follows it, the metrics count it anew.
+    pub(super) fn touch(&mut self, id: &LeaseId) {
+        let wall_ms = self.wall_ms();
+        let Some(entry) = self.leases.get_mut(id) else { return };
+        self.dirty.insert(Key::Lease(id.clone()));
+        let state = LeaseState::of(entry.lease.state());
+        if state != entry.counted {
+            self.metrics.leases.with_label_values(&[entry.counted.as_str()]).dec();
+            self.metrics.leases.with_label_values(&[state.as_str()]).inc();
+            entry.counted = state;
+        }
+        let task = entry.lease.task();
+        if self
+            .tasks
+            .get_mut(task)
+            .is_some_and(|task| task.follow(&entry.lease, wall_ms))
+        {
+            self.dirty.insert(Key::Task(task.clone()));
+        }
+        self.plan(id);
+    }
+
+    pub(super) fn touch_task(&mut self, id: &TaskId) {
+        self.dirty.insert(Key::Task(id.clone()));
+    }
+
+    /// Makes sure the driver wakes up in time for a lease whose deadlines have changed.
+    pub(super) fn plan(&mut self, id: &LeaseId) {
+        if let Some(entry) = self.leases.get(id) {
+            self.wake = earlier(self.wake, entry.next_look(self.now, &self.timeouts));
+        }
+    }
+
+    pub(super) fn plan_at(&mut self, moment: Moment) {
+        self.wake = earlier(self.wake, Some(moment));
+    }
+
+    /// Removes an ended lease and its task.
+    pub(super) fn forget(&mut self, id: &LeaseId) {
+        let Some(entry) = self.leases.remove(id) else { return };
+        self.metrics.leases.with_label_values(&[entry.counted.as_str()]).dec();
+        self.tickets.remove(&self.secret, id);
+        self.tasks.remove(entry.lease.task());
+        self.dirty.insert(Key::Lease(id.clone()));
+        self.dirty.insert(Key::Task(entry.lease.task().clone()));
+    }
+
+    pub(super) fn begin_job(&mut self, job: Job) {
+        self.effects.jobs.push(job);
+    }
+
+    pub(super) fn cut(&mut self, flow: Arc<Flow>, fault: Fault) {
+        self.effects.cancels.push((flow, fault));
+    }
+
+    pub(super) fn view_of(&self, entry: &Entry) -> LeaseView {
+        LeaseView::of(
+            &entry.lease,
+            &self.secret.ticket(entry.lease.id()),
+            self.timeouts.timeout_ms,
+        )
+    }
+
+    pub(super) fn wall_ms(&self) -> u64 {
+        (self.wall_clock_ms)()
+    }
+
+    fn change(&self, key: Key) -> Change {
+        let record = match &key {
+            Key::Lease(id) => self.leases.get(id).map(|entry| Record::Lease(entry.lease.clone())),
+            Key::Task(id) => self.tasks.get(id).cloned().map(Record::Task),
+        };
+        record.map_or(Change::Delete(key), Change::Put)
+    }
+}
+
+fn earlier(moment: Moment, other: Option<Moment>) -> Moment {
+    other.map_or(moment, |other| moment.min(other))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,259 @@
+//! The handle through which everybody else works with leases and tasks.
+//!
+//! Called by `edge`, `transfer` and `app` from any thread and any runtime. Every method sends one request to the driver and
+//! resolves when the change it made, if any, is durable.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+
+use super::driver::Table;
+use super::fault::Fault;
+use super::grant::{Denied, Grant, GrantRequest};
+use super::id::{LeaseId, TaskId};
+use super::mailbox::{self, Reply, Request};
+use super::manifest::ManifestEntry;
+use super::spec::LeaseSpec;
+use super::task::{LocalizableMessage, TaskInfo, TaskState};
+use super::view::LeaseView;
+
+/// Access to the leases and tasks of this server. Cheap to clone. The driver ends when the last handle and grant are gone.
+#[derive(Debug, Clone)]
+pub struct Leases {
+    requests: mpsc::Sender<Request>,
+}
+
+/// `HttpNfcLeaseSourceFile`: a file a lease in pull mode fetches itself.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SourceFile {
+    /// Import key of the device it is for.
+    pub target_device_id: String,
+    /// Where to fetch it.
+    pub url: String,
+    /// Entry to take when the URL is an OVA.
+    #[serde(default)]
+    pub member_name: Option<String>,
+    /// Whether the file is created rather than overwritten.
+    pub create: bool,
+    /// SHA-1 thumbprint of the server's certificate.
+    #[serde(default)]
+    pub ssl_thumbprint: Option<String>,
+    /// Length in bytes, if known.
+    #[serde(default)]
+    pub size: Option<u64>,
+}
+
+/// `HttpNfcLeaseProbeResult`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProbeResult {
+    /// Whether the URL's server answers.
+    pub server_accessible: bool,
+}
+
+impl Leases {
+    pub(super) fn new(requests: mpsc::Sender<Request>) -> Self {
+        Self { requests }
+    }
+
+    /// Makes a lease and waits until it is ready.
+    ///
+    /// # Errors
+    /// What is wrong with the spec, or why preparing failed; in that case its cleanup is over.
+    pub async fn create(&self, spec: LeaseSpec, owner: Option<String>) -> Result<LeaseView, Fault> {
+        self.ask_later(move |table, reply| table.create(spec, owner, reply))
+            .await
+    }
+
+    /// Makes a lease and answers at once, while it is initializing.
+    ///
+    /// # Errors
+    /// What is wrong with the spec.
+    pub async fn begin(&self, spec: LeaseSpec, owner: Option<String>) -> Result<LeaseView, Fault> {
+        self.ask(move |table| table.begin(spec, owner)).await
+    }
+
+    /// Every lease, ended ones included, by id. Empty if the driver has stopped.
+    pub async fn list(&self) -> Vec<LeaseView> {
+        self.ask(|table| Ok(table.views())).await.unwrap_or_default()
+    }
+
+    /// One lease.
+    ///
+    /// # Errors
+    /// `ManagedObjectNotFound`; so for every method with an id.
+    pub async fn get(&self, id: &LeaseId) -> Result<LeaseView, Fault> {
+        let id = id.clone();
+        self.ask(move |table| table.view(&id)).await
+    }
+
+    /// `HttpNfcLeaseProgress`: renews the lease. Any number is accepted and clamped to 0..=100.
+    ///
+    /// # Errors
+    /// `Timedout` after a timeout, `InvalidState` after another end.
+    pub async fn progress(&self, id: &LeaseId, percent: i32) -> Result<(), Fault> {
+        let id = id.clone();
+        self.ask(move |table| table.progress(&id, percent)).await
+    }
+
+    /// `HttpNfcLeaseComplete`: waits for the lease's open transfers, then for an import demands every disk.
+    ///
+    /// # Errors
+    /// `FileFault` naming what is missing (the lease stays ready), `Timedout`, `InvalidState`.
+    pub async fn complete(&self, id: &LeaseId) -> Result<(), Fault> {
+        let id = id.clone();
+        self.ask_later(move |table, reply| table.complete(&id, reply)).await
+    }
+
+    /// `HttpNfcLeaseAbort`: cuts the transfers and, for an import, removes what was created. Resolves when that is done. Without
+    /// a fault the lease ends with `RequestCanceled`.
+    ///
+    /// # Errors
+    /// `Timedout`, `InvalidState`; the storage's fault if something could not be removed (the lease is aborted all the same
+    /// and the cleanup is repeated).
+    pub async fn abort(&self, id: &LeaseId, fault: Option<Fault>) -> Result<(), Fault> {
+        let id = id.clone();
+        self.ask_later(move |table, reply| table.abort(&id, fault, reply)).await
+    }
+
+    /// `HttpNfcLeaseGetManifest`.
+    ///
+    /// # Errors
+    /// `Timedout`, `InvalidState`.
+    pub async fn manifest(&self, id: &LeaseId) -> Result<Vec<ManifestEntry>, Fault> {
+        let id = id.clone();
+        self.ask(move |table| table.manifest(&id)).await
+    }
+
+    /// `HttpNfcLeaseSetManifestChecksumType`: pairs of device URL key and `sha1` or `sha256`.
+    ///
+    /// # Errors
+    /// `InvalidState` unless the lease is ready and no transfer has begun; `InvalidArgument` for an unknown key or type.
+    pub async fn set_checksum_types(&self, id: &LeaseId, types: Vec<(String, String)>) -> Result<(), Fault> {
+        let id = id.clone();
+        self.ask(move |table| table.set_checksum_types(&id, &types)).await
+    }
+
+    /// `HttpNfcLeasePullFromUrls_Task`.
+    ///
+    /// # Errors
+    /// `InvalidState` unless the lease is ready; otherwise `NotSupported`, as `capabilities` says.
+    pub async fn pull(&self, id: &LeaseId, _files: Vec<SourceFile>) -> Result<TaskId, Fault> {
+        let id = id.clone();
+        self.ask(move |table| table.refuse_pull(&id)).await
+    }
+
+    /// `HttpNfcLeaseProbeUrls`.
+    ///
+    /// # Errors
+    /// As [`Leases::pull`].
+    pub async fn probe(&self, id: &LeaseId, _files: Vec<SourceFile>) -> Result<Vec<ProbeResult>, Fault> {
+        let id = id.clone();
+        self.ask(move |table| table.refuse_pull(&id)).await
+    }
+
+    /// One task.
+    ///
+    /// # Errors
+    /// `ManagedObjectNotFound`; so for every method with an id.
+    pub async fn task(&self, id: &TaskId) -> Result<TaskInfo, Fault> {
+        let id = id.clone();
+        self.ask(move |table| table.task_info(&id)).await
+    }
+
+    /// Every task, ended ones included, by id. Empty if the driver has stopped.
+    pub async fn tasks(&self) -> Vec<TaskInfo> {
+        self.ask(|table| Ok(table.task_infos())).await.unwrap_or_default()
+    }
+
+    /// `CancelTask`: aborts the lease of the task with `RequestCanceled`. Does not wait for the cleanup.
+    ///
+    /// # Errors
+    /// `InvalidState` if the task has ended or was cancelled, `NotSupported` if it is not cancelable.
+    pub async fn cancel_task(&self, id: &TaskId) -> Result<(), Fault> {
+        let id = id.clone();
+        self.ask(move |table| table.cancel_task(&id)).await
+    }
+
+    /// `UpdateProgress`: the lease shows the same number. Does not renew it.
+    ///
+    /// # Errors
+    /// `InvalidState` if the task is not running.
+    pub async fn update_task_progress(&self, id: &TaskId, percent_done: i32) -> Result<(), Fault> {
+        let id = id.clone();
+        self.ask(move |table| table.update_task_progress(&id, percent_done))
+            .await
+    }
+
+    /// `SetTaskState`. The lease is not touched.
+    ///
+    /// # Errors
+    /// `InvalidState` if the task has ended or result or fault do not fit the state.
+    pub async fn set_task_state(
+        &self,
+        id: &TaskId,
+        state: TaskState,
+        result: Option<Value>,
+        fault: Option<Fault>,
+    ) -> Result<(), Fault> {
+        let id = id.clone();
+        self.ask(move |table| table.set_task_state(&id, state, result, fault))
+            .await
+    }
+
+    /// `SetTaskDescription`.
+    ///
+    /// # Errors
+    /// `ManagedObjectNotFound` only.
+    pub async fn set_task_description(&self, id: &TaskId, description: LocalizableMessage) -> Result<(), Fault> {
+        let id = id.clone();
+        self.ask(move |table| table.set_task_description(&id, description))
+            .await
+    }
+
+    /// Asks for the right to move a stream. Resolves when what the transfer begins is durable.
+    ///
+    /// # Errors
+    /// Why not; see [`Denied`].
+    pub async fn grant(&self, request: GrantRequest) -> Result<Grant, Denied> {
+        let (reply, answer) = oneshot::channel();
+        let request: Request = Box::new(move |table| {
+            let result = table.grant(&request);
+            table.answer(reply, result);
+        });
+        self.requests.send(request).await.map_err(|_| Denied::Closing)?;
+        answer.await.unwrap_or(Err(Denied::Closing))
+    }
+
+    /// Refuses grants from now on, cancels nothing, and resolves when no transfer is open or after
+    /// [`crate::limits::DRAIN_MS`]. Answers whether every transfer has ended.
+    pub async fn shutdown(&self) -> bool {
+        self.ask_later(|table, reply| table.drain(reply)).await.unwrap_or(true)
+    }
+
+    /// A request that is answered from what it finds.
+    async fn ask<T, C>(&self, call: C) -> Result<T, Fault>
+    where
+        T: Send + 'static,
+        C: FnOnce(&mut Table) -> Result<T, Fault> + Send + 'static,
+    {
+        self.ask_later(|table, reply| {
+            let result = call(table);
+            table.answer(reply, result);
+        })
+        .await
+    }
+
+    /// A request whose answer may have to wait for something else to happen.
+    async fn ask_later<T, C>(&self, call: C) -> Result<T, Fault>
+    where
+        T: Send + 'static,
+        C: FnOnce(&mut Table, Reply<T>) + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let request: Request = Box::new(move |table| call(table, reply));
+        self.requests.send(request).await.map_err(|_| mailbox::stopped())?;
+        answer.await.unwrap_or_else(|_| Err(mailbox::stopped()))
+    }
+}

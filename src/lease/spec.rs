@@ -1,0 +1,93 @@
+//! What a lease is asked for: kind, entity, disks and where each of them lives.
+//!
+//! Built by `edge` from a request and by `app` for the demo, checked by [`super::admission`], kept in the journal as it is.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Direction of a lease, seen from the host: an import receives disks, an export gives them away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Kind {
+    /// Disks arrive by PUT or POST. Everything the lease created is removed when it fails.
+    Import,
+    /// Disks leave by GET. Nothing stored is ever touched.
+    Export,
+}
+
+/// How the bytes of a stream relate to the stored object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Form {
+    /// The stream is the file.
+    Verbatim,
+    /// The file or block device is the disk; the stream is a streamOptimized VMDK of it (or its raw bytes).
+    Raw,
+}
+
+/// Where a disk lives. `path` is relative to the datastore and empty when the datastore is a block device.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Target {
+    /// Name of a configured datastore.
+    pub datastore: String,
+    /// Path below the datastore's directory; empty for a block device.
+    #[serde(default)]
+    pub path: String,
+    /// How the stream relates to the stored object.
+    pub form: Form,
+}
+
+/// The datastore path as vSphere writes it: `[datastore] path`.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.path.as_str() {
+            "" => write!(f, "[{}]", self.datastore),
+            path => write!(f, "[{}] {path}", self.datastore),
+        }
+    }
+}
+
+/// One disk (or other file) of a lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DiskSpec {
+    /// Last component of the device URL, for example `disk-0.vmdk`; unique within the lease.
+    pub name: String,
+    /// Size of the disk. For an import of a raw target it is required; for an export it is found from the stored object.
+    #[serde(default)]
+    pub capacity_bytes: Option<u64>,
+    /// Whether this is a disk at all (an `.nvram` or `.iso` is not). Default true.
+    #[serde(default = "yes")]
+    pub disk: bool,
+    /// Where it lives.
+    pub target: Target,
+}
+
+/// A request for a lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LeaseSpec {
+    /// Import or export.
+    pub kind: Kind,
+    /// Name of the virtual machine the disks belong to.
+    pub entity: String,
+    /// The disks, in the order of their device URLs.
+    pub disks: Vec<DiskSpec>,
+}
+
+/// Checksum of a manifest entry; the API knows exactly these two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum ChecksumType {
+    /// The classic; what every client can read.
+    #[default]
+    Sha1,
+    /// Chosen by `SetManifestChecksumType`.
+    Sha256,
+}
+
+fn yes() -> bool {
+    true
+}

@@ -1,0 +1,162 @@
+//! Every limit of the program, with the reason for its value.
+//!
+//! Called by all rooms. What an operator may change is a default here and a key in the configuration. Past a limit a client
+//! gets a clear error (429, 413, 431, 503 or a fault), the log one line, the metrics one count.
+
+// ---------------------------------------------------------------- units
+/// Bytes per disk sector in every VMDK structure.
+pub const SECTOR_BYTES: u64 = 512;
+
+// ---------------------------------------------------------------- disk
+/// One pooled buffer: four default grains. Large enough that an O_DIRECT operation saturates a device, small enough that
+/// eight in flight per stream stay within 2 MiB.
+pub const BUFFER_BYTES: usize = 256 * 1024;
+/// Alignment of buffers and of O_DIRECT offsets: the largest logical block size in common use.
+pub const ALIGN_BYTES: usize = 4096;
+/// Buffers of one data thread: the memory the byte path may use there (64 MiB), whatever the number of streams.
+pub const BUFFERS_PER_THREAD: usize = 256;
+/// Pipe used for splicing; 1 MiB is the largest an unprivileged process may ask for by default.
+pub const PIPE_BYTES: usize = 1024 * 1024;
+/// SQ entries of a data thread's ring.
+pub const RING_ENTRIES: u32 = 1024;
+/// Spare pipes an engine keeps: a stream uses two, and more than four streams rarely begin at once on one thread.
+pub const PIPES_KEPT: usize = 8;
+/// How long a data thread that ends waits for its last operations before it gives their memory up for lost.
+pub const RING_DRAIN_MS: u64 = 2000;
+/// One write of zeros where a target knows no cheaper way to erase.
+pub const ZEROS_BYTES: usize = 64 * 1024;
+/// Directory entries looked at when the datastores are searched for abandoned parts; bounds the start-up time.
+pub const PART_WALK_ENTRIES: usize = 1_000_000;
+/// Directories below each other in that search; more than any tool makes, fewer than the open descriptors it costs.
+pub const PART_WALK_DEPTH: usize = 32;
+/// Longest file name a directory takes (NAME_MAX of every file system in use).
+pub const NAME_BYTES: usize = 255;
+
+// ---------------------------------------------------------------- wire: HTTP
+/// Longest request head on the data plane; real clients send under 1 KiB, cookies included.
+pub const HEAD_BYTES: usize = 16 * 1024;
+/// Most header fields in a request head.
+pub const HEAD_FIELDS: usize = 64;
+/// Longest chunk-size line, extensions included.
+pub const CHUNK_LINE_BYTES: usize = 256;
+/// Longest trailer section after the last chunk.
+pub const TRAILER_BYTES: usize = 4096;
+
+// ---------------------------------------------------------------- wire: VMDK
+/// Most grain-directory entries of a VMDK stream: 64 TiB in grains of 64 KiB, just above vSphere's largest disk (62 TiB).
+/// Bounds the directory to 8 MiB of memory.
+pub const VMDK_DIRECTORY_ENTRIES: u64 = 1 << 21;
+/// Largest grain of a VMDK stream in sectors (1 MiB); real writers use 128.
+pub const VMDK_GRAIN_SECTORS: u64 = 2048;
+/// Most entries of one grain table; real writers use 512.
+pub const VMDK_TABLE_ENTRIES: u32 = 4096;
+/// Longest embedded descriptor in sectors (64 KiB); real ones take 1 to 20.
+pub const VMDK_DESCRIPTOR_SECTORS: u64 = 128;
+/// Alignment gaps tolerated between header, descriptor, tables and first grain of a stream, in sectors (32 MiB).
+pub const VMDK_GAP_SECTORS: u64 = 65_536;
+/// Longest payload of a metadata marker of unknown type, in sectors (1 MiB); it is skipped.
+pub const VMDK_METADATA_SECTORS: u64 = 2048;
+
+// ---------------------------------------------------------------- lease
+/// Leases in the table, ended ones included; past it the oldest ended one is forgotten early, then creation is refused.
+pub const LEASES: usize = 10_000;
+/// Disks of one lease: four SCSI controllers of 64 units, the most a virtual machine can have.
+pub const DISKS_PER_LEASE: usize = 256;
+/// Longest name of a disk or an entity, and of one path component: what every Linux file system takes.
+pub const LEASE_NAME_BYTES: usize = 255;
+/// Longest target path below a datastore; far below PATH_MAX so that the datastore's own directory fits in front.
+pub const TARGET_PATH_BYTES: usize = 1024;
+/// Largest disk: 64 TiB, a little above what vSphere allows (62 TiB).
+pub const DISK_BYTES: u64 = 64 << 40;
+/// Requests waiting for the lease driver; callers beyond it wait their turn.
+pub const LEASE_REQUESTS: usize = 1024;
+/// Requests answered after one journal commit; bounds the memory and the latency of a batch.
+pub const LEASE_BATCH: usize = 256;
+/// Transfers open at once; each costs a connection and its share of the buffers.
+pub const OPEN_TRANSFERS: usize = 4096;
+/// Default time a lease lives without renewal; what vSphere uses. Clients renew as seldom as once a minute.
+pub const LEASE_TIMEOUT_MS: u64 = 300_000;
+/// Default time an open transfer may stand still.
+pub const STALL_TIMEOUT_MS: u64 = 60_000;
+/// Time flushing a stream that has arrived whole may take before it counts as a stall: 64 GiB of dirty pages at 110 MB/s.
+pub const FLUSH_MS: u64 = 600_000;
+/// How often the driver looks at the counters of open transfers; bounds how late a stall is noticed.
+pub const LOOK_MS: u64 = 250;
+/// Window over which the minimum rate is measured; short bursts of silence on a long line must not count.
+pub const RATE_WINDOW_MS: u64 = 10_000;
+/// Time cancelled transfers get to let go of their target before the cleanup goes on without them.
+pub const CANCEL_MS: u64 = 10_000;
+/// Pause before a failed cleanup is tried again.
+pub const CLEANUP_RETRY_MS: u64 = 30_000;
+/// How long an ended lease and its task stay readable.
+pub const ENDED_LEASE_MS: u64 = 3_600_000;
+/// Longest wait for open transfers at shutdown; below systemd's default of 90 s to stop a service.
+pub const DRAIN_MS: u64 = 30_000;
+
+// ---------------------------------------------------------------- transfer
+/// Jobs that may wait for each codec worker: enough that a worker never idles, few enough that a stream feels it soon.
+pub const CREW_QUEUE_PER_THREAD: usize = 4;
+/// Buffers of a data thread kept for request heads and TLS records of connections that transfer nothing.
+pub const BUFFERS_FOR_HEADS: usize = 16;
+/// Buffers a transfer reserves when memory is plentiful (3.5 MiB): ten in flight, two for the digest, two for the channel.
+pub const STREAM_BUFFERS_MAX: usize = 14;
+/// Buffers a transfer can live with (1.75 MiB).
+pub const STREAM_BUFFERS_MIN: usize = 7;
+/// Of a transfer's buffers, those that its connection uses (TLS records, chunk framing).
+pub const STREAM_BUFFERS_CHANNEL: usize = 2;
+/// Raw disks from this size on bypass the page cache; smaller ones are gone through it before a direct write has settled.
+pub const DIRECT_FROM_BYTES: u64 = 64 * 1024 * 1024;
+/// How far the digest of a spliced stream may fall behind before the stream waits: still surely in the page cache.
+pub const DIGEST_LAG_BYTES: u64 = 64 * 1024 * 1024;
+/// A device is zeroed in steps of this size, so that an abort is noticed in between.
+pub const ZERO_STEP_BYTES: u64 = 1024 * 1024 * 1024;
+/// What a VMDK stream may be longer than its disk besides a quarter: header, descriptor, tables.
+pub const STREAM_SLACK_BYTES: u64 = 64 * 1024 * 1024;
+/// Head and tail of a verbatim VMDK that are looked at to see whether it is whole.
+pub const CONTAINER_CHECK_BYTES: u64 = 64 * 1024;
+
+// ---------------------------------------------------------------- edge
+/// Data-plane connections at once; each costs a descriptor, and an idle one little more.
+pub const CONNECTIONS_MAX: usize = 8192;
+/// Control-plane connections at once.
+pub const CONTROL_CONNECTIONS_MAX: usize = 1024;
+/// Pause after a failed accept (usually: no descriptors left).
+pub const ACCEPT_PAUSE_MS: u64 = 100;
+/// A TLS handshake must be over by then.
+pub const HANDSHAKE_MS: u64 = 5_000;
+/// A request head that has begun must be complete by then.
+pub const HEAD_MS: u64 = 5_000;
+/// An idle connection is kept for the next request this long; above the 60 s at which the slowest clients poll.
+pub const KEEP_ALIVE_MS: u64 = 75_000;
+/// After a refusal the connection is read for this long, so that the client sees the answer and not a reset.
+pub const LINGER_MS: u64 = 2_000;
+/// Most bytes of a refused body that are read and thrown away.
+pub const DRAIN_BYTES: u64 = 64 * 1024 * 1024;
+/// Longest request body of the admin API: a lease of 256 disks with long paths fits several times.
+pub const ADMIN_BODY_BYTES: usize = 1024 * 1024;
+
+// ---------------------------------------------------------------- upstream
+/// Pieces of one buffer each that wait between a file and a connection of our own: 2 MiB.
+pub const UPSTREAM_QUEUE: usize = 8;
+/// Most text of another server's answer that we keep.
+pub const UPSTREAM_MESSAGE_BYTES: usize = 64 * 1024;
+
+// ---------------------------------------------------------------- app
+/// Data threads per core on the blocking engine, where an operation on a disk holds its thread.
+pub const BLOCKING_THREADS_PER_CORE: usize = 4;
+/// Largest configuration file; thousands of datastores and users fit.
+pub const CONFIG_BYTES: u64 = 1024 * 1024;
+/// Longest name of a datastore or a user; it appears in paths, URLs and logs.
+pub const CONFIG_NAME_BYTES: usize = 64;
+/// Longest timeout of any kind: a week. Anything longer means "never", which would keep dead imports for ever.
+pub const TIMEOUT_MAX_S: u64 = 7 * 24 * 3600;
+/// Most data threads; more than the cores of any machine this runs on.
+pub const DATA_THREADS_MAX: usize = 256;
+/// Default of `[data] memory_mib`: the buffers of one data thread.
+pub const DATA_MEMORY_MIB: usize = BUFFERS_PER_THREAD * BUFFER_BYTES / (1024 * 1024);
+/// Least and most `[data] memory_mib`: below, two streams starve each other; above, it is a typing error.
+pub const DATA_MEMORY_RANGE_MIB: std::ops::RangeInclusive<usize> = 8..=16 * 1024;
+/// Smallest and largest disk the demo makes: room for a file system; what a streamOptimized VMDK can address.
+pub const DEMO_DISK_RANGE_BYTES: std::ops::RangeInclusive<u64> = 16 * 1024 * 1024..=2 * 1024 * 1024 * 1024 * 1024;
+
+const _: () = assert!(BUFFER_BYTES.is_multiple_of(ALIGN_BYTES));

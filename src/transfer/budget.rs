@@ -1,0 +1,82 @@
+//! Permits for memory on the byte path: no byte is read before the buffers it may need are reserved.
+//!
+//! Each data thread has one budget over its pool. A transfer reserves all the buffers it will ever hold at once, before it
+//! starts; so streams queue for memory in order of arrival and can never deadlock by holding some buffers while waiting for others.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::error::TransferError;
+use crate::disk::{Buffer, Pool};
+use crate::limits::{BUFFERS_FOR_HEADS, STREAM_BUFFERS_CHANNEL, STREAM_BUFFERS_MAX, STREAM_BUFFERS_MIN};
+
+/// The budget of one data thread.
+#[derive(Clone)]
+pub struct Budget {
+    pool: Pool,
+    permits: Arc<Semaphore>,
+}
+
+/// The right of one transfer to hold `buffers` buffers at once.
+pub struct Reservation {
+    pool: Pool,
+    buffers: usize,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Budget {
+    /// Divides `pool`: a few buffers stay for reading request heads, the rest is for transfers.
+    pub fn new(pool: Pool) -> Budget {
+        let permits = pool.capacity().saturating_sub(BUFFERS_FOR_HEADS).max(STREAM_BUFFERS_MIN);
+        Budget { pool, permits: Arc::new(Semaphore::new(permits)) }
+    }
+
+    /// Reserves buffers for one stream: as many as make it fast when memory is plentiful, as few as it can live with when
+    /// not, and waits its turn when there are not even those.
+    ///
+    /// # Errors
+    /// [`TransferError::CrewGone`] when the data thread is ending.
+    pub async fn reserve(&self) -> Result<Reservation, TransferError> {
+        for buffers in [STREAM_BUFFERS_MAX, STREAM_BUFFERS_MIN] {
+            if let Ok(permit) = self.permits.clone().try_acquire_many_owned(buffers as u32) {
+                return Ok(Reservation { pool: self.pool.clone(), buffers, _permit: permit });
+            }
+        }
+        let permit = self.permits.clone().acquire_many_owned(STREAM_BUFFERS_MIN as u32).await;
+        let permit = permit.map_err(|_| TransferError::CrewGone)?;
+        Ok(Reservation { pool: self.pool.clone(), buffers: STREAM_BUFFERS_MIN, _permit: permit })
+    }
+}
+
+impl Reservation {
+    /// How many buffers the transfer may hold at once; what its connection may hold besides is left out.
+    pub fn buffers(&self) -> usize {
+        self.buffers - STREAM_BUFFERS_CHANNEL
+    }
+
+    /// A buffer of the reservation. Waits only while a worker is still handing one back.
+    pub async fn take(&self) -> Buffer {
+        self.pool.take().await
+    }
+}
+
+const _: () = assert!(STREAM_BUFFERS_MIN >= STREAM_BUFFERS_CHANNEL + 4 && STREAM_BUFFERS_MAX >= STREAM_BUFFERS_MIN);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn streams_shrink_before_they_wait_and_wait_before_they_deadlock() {
+        let budget = Budget::new(Pool::new(BUFFERS_FOR_HEADS + STREAM_BUFFERS_MAX + STREAM_BUFFERS_MIN));
+        let first = budget.reserve().await.unwrap();
+        let second = budget.reserve().await.unwrap();
+        assert_eq!(first.buffers(), STREAM_BUFFERS_MAX - STREAM_BUFFERS_CHANNEL);
+        assert_eq!(second.buffers(), STREAM_BUFFERS_MIN - STREAM_BUFFERS_CHANNEL);
+        let mut third = std::pin::pin!(budget.reserve());
+        assert!(futures_util::poll!(third.as_mut()).is_pending());
+        drop(second);
+        assert_eq!(third.await.unwrap().buffers(), STREAM_BUFFERS_MIN - STREAM_BUFFERS_CHANNEL);
+    }
+}

@@ -1,0 +1,103 @@
+//! The digest of a stream, computed on the crew so that hashing never holds a data thread.
+//!
+//! Pieces are hashed strictly in order; one piece at a time is on a worker, while the stream already fetches the next.
+
+use std::fmt::Write;
+
+use sha1::Sha1;
+use sha2::{Digest as _, Sha256};
+
+use super::crew::Crew;
+use super::error::TransferError;
+use crate::lease::ChecksumType;
+
+/// Running digest of one stream.
+pub struct Digest {
+    crew: Crew,
+    // Absent only while a worker holds it; a worker that fails ends the stream.
+    state: Option<State>,
+    hashed_bytes: u64,
+}
+
+enum State {
+    Sha1(Box<Sha1>),
+    Sha256(Box<Sha256>),
+}
+
+impl Digest {
+    /// Starts a digest of the given type.
+    pub fn new(kind: ChecksumType, crew: Crew) -> Digest {
+        let state = match kind {
+            ChecksumType::Sha1 => State::Sha1(Box::default()),
+            ChecksumType::Sha256 => State::Sha256(Box::default()),
+        };
+        Digest { crew, state: Some(state), hashed_bytes: 0 }
+    }
+
+    /// Adds the next piece and gives it back.
+    ///
+    /// # Errors
+    /// [`TransferError::CrewGone`] when the worker failed.
+    pub async fn update<B: AsRef<[u8]> + Send + 'static>(&mut self, piece: B) -> Result<B, TransferError> {
+        let mut state = self.state.take().ok_or(TransferError::CrewGone)?;
+        self.hashed_bytes += piece.as_ref().len() as u64;
+        let (state, piece) = self
+            .crew
+            .run(move |_| {
+                match &mut state {
+                    State::Sha1(hash) => hash.update(piece.as_ref()),
+                    State::Sha256(hash) => hash.update(piece.as_ref()),
+                }
+                (state, piece)
+            })
+            .await?;
+        self.state = Some(state);
+        Ok(piece)
+    }
+
+    /// Bytes hashed so far.
+    pub fn hashed_bytes(&self) -> u64 {
+        self.hashed_bytes
+    }
+
+    /// The digest as lower-case hex.
+    ///
+    /// # Errors
+    /// [`TransferError::CrewGone`] when a worker had failed.
+    pub fn finish(self) -> Result<String, TransferError> {
+        Ok(match self.state.ok_or(TransferError::CrewGone)? {
+            State::Sha1(hash) => hex(&hash.finalize()),
+            State::Sha256(hash) => hex(&hash.finalize()),
+        })
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::vmdk::Level;
+
+    #[tokio::test]
+    async fn pieces_give_the_digest_of_the_whole() {
+        let crew = Crew::start(2, Level::Fast).unwrap();
+        let mut digest = Digest::new(ChecksumType::Sha1, crew.clone());
+        digest.update(b"abc".to_vec()).await.unwrap();
+        digest.update(b"dbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq".to_vec()).await.unwrap();
+        assert_eq!(digest.hashed_bytes(), 56);
+        assert_eq!(digest.finish().unwrap(), "84983e441c3bd26ebaae4aa1f95129e5e54670f1");
+        let mut digest = Digest::new(ChecksumType::Sha256, crew);
+        digest.update(b"abc".to_vec()).await.unwrap();
+        assert_eq!(
+            digest.finish().unwrap(),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+    }
+}

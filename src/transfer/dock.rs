@@ -1,0 +1,69 @@
+//! The dock of one data thread: everything a transfer needs that is not its own.
+
+use std::sync::Arc;
+
+use super::budget::Budget;
+use super::crew::Crew;
+use super::error::TransferError;
+use super::metrics::TransferMetrics;
+use crate::disk::{DiskError, Engine, Place, Space};
+
+/// Engine, names, workers, memory and counters of one data thread. Cheap to clone.
+pub struct Dock<E: Engine> {
+    /// Moves bytes.
+    pub engine: E,
+    /// Opens, publishes and removes objects.
+    pub space: Arc<E::Space>,
+    /// Inflates, deflates and hashes.
+    pub crew: Crew,
+    /// Hands out memory.
+    pub budget: Budget,
+    /// Counts.
+    pub metrics: TransferMetrics,
+}
+
+impl<E: Engine> Clone for Dock<E> {
+    fn clone(&self) -> Self {
+        Dock {
+            engine: self.engine.clone(),
+            space: self.space.clone(),
+            crew: self.crew.clone(),
+            budget: self.budget.clone(),
+            metrics: self.metrics.clone(),
+        }
+    }
+}
+
+impl<E: Engine> Dock<E> {
+    /// A dock over `engine`; its budget covers the engine's pool.
+    pub fn new(engine: E, space: Arc<E::Space>, crew: Crew, metrics: TransferMetrics) -> Self {
+        let budget = Budget::new(engine.pool().clone());
+        Dock { engine, space, crew, budget, metrics }
+    }
+
+    /// Runs an operation on names off the data thread: it may wait for a disk.
+    pub(super) async fn names<T: Send + 'static>(
+        &self,
+        place: &Place,
+        operation: impl FnOnce(&E::Space, &Place) -> Result<T, DiskError> + Send + 'static,
+    ) -> Result<T, TransferError> {
+        let space = self.space.clone();
+        let owned = place.clone();
+        let result = tokio::task::spawn_blocking(move || operation(&space, &owned)).await;
+        result.map_err(|_| TransferError::CrewGone)?.map_err(|error| storage(place, error))
+    }
+}
+
+/// A storage error with the object it happened to.
+pub(super) fn storage(place: &Place, error: DiskError) -> TransferError {
+    TransferError::Storage { object: place.to_string(), error }
+}
+
+/// Opens an object for reading and adopts it.
+pub(super) async fn open_source<E: Engine>(dock: &Dock<E>, place: &Place, direct: bool) -> Result<E::File, TransferError>
+where
+    <E::Space as Space>::Opened: Send,
+{
+    let opened = dock.names(place, move |space, place| space.open(place, crate::disk::Want { direct })).await?;
+    dock.engine.adopt(opened).map_err(|error| storage(place, error))
+}

@@ -1,0 +1,178 @@
+//! Stored bytes as they are: spliced where the socket takes them plain, copied otherwise, hashed beside the path.
+//!
+//! Called by `egress`. The digest of a whole download is computed from the same pages, concurrently; the download is over when
+//! both are.
+
+use std::cell::Cell;
+use std::ops::Range;
+
+use futures_util::future::join;
+
+use super::super::budget::Reservation;
+use super::super::digest::Digest;
+use super::super::dock::storage;
+use super::super::error::TransferError;
+use super::super::flight::Flight;
+use super::super::{Buffer, DiskError, Engine, Outlet};
+use super::{Run, Sent};
+use crate::limits::{BUFFER_BYTES, PIPE_BYTES};
+
+pub(super) async fn send<E: Engine, O: Outlet<E>>(
+    run: &Run<'_, E>,
+    part: Range<u64>,
+    whole: bool,
+    outlet: &mut O,
+) -> Result<Sent, TransferError> {
+    let lane = {
+        let _ours = run.flow.local_work();
+        run.dock.budget.reserve().await?
+    };
+    let stop = Cell::new(false);
+    let mover = async {
+        let result = move_body(run, &lane, part.clone(), outlet).await;
+        stop.set(result.is_err());
+        result
+    };
+    let hasher = async {
+        match whole {
+            true => hash(run, &lane, part.clone(), &stop).await,
+            false => Ok(String::new()),
+        }
+    };
+    let (moved, checksum) = join(mover, hasher).await;
+    let spliced_bytes = moved?;
+    let length_bytes = part.end - part.start;
+    Ok(Sent { stream_bytes: length_bytes, spliced_bytes, populated_bytes: length_bytes, checksum: checksum? })
+}
+
+/// Sends the part and says how many bytes of it were spliced.
+async fn move_body<E: Engine, O: Outlet<E>>(
+    run: &Run<'_, E>,
+    lane: &Reservation,
+    part: Range<u64>,
+    outlet: &mut O,
+) -> Result<u64, TransferError> {
+    let length_bytes = part.end - part.start;
+    match outlet.direct() {
+        Some(socket) if length_bytes > 0 => {
+            splice_body(run, &socket, part, outlet).await?;
+            Ok(length_bytes)
+        }
+        _ => copy_body(run, lane, part, outlet).await.map(|()| 0),
+    }
+}
+
+async fn splice_body<E: Engine, O: Outlet<E>>(
+    run: &Run<'_, E>,
+    socket: &E::Socket,
+    part: Range<u64>,
+    outlet: &mut O,
+) -> Result<(), TransferError> {
+    let engine = &run.dock.engine;
+    let at = |error| storage(&run.plan.place, error);
+    let pipes = [engine.pipe().map_err(at)?, engine.pipe().map_err(at)?];
+    let mut turn = 0;
+    let mut offset_bytes = part.start;
+    let mut held = load(run, &pipes[turn], offset_bytes, part.end).await?;
+    while held > 0 {
+        let next_bytes = offset_bytes + held as u64;
+        let emptied = engine.splice_out(&pipes[turn], socket, held, next_bytes < part.end);
+        let (emptied, loaded) = join(emptied, load(run, &pipes[1 - turn], next_bytes, part.end)).await;
+        emptied.map_err(|error| gone(run, error, offset_bytes - part.start))?;
+        outlet.advance(held as u64);
+        run.flow.add(held as u64);
+        run.dock.metrics.out_spliced_bytes.inc_by(held as u64);
+        held = loaded?;
+        offset_bytes = next_bytes;
+        turn = 1 - turn;
+        if run.flow.is_cancelled() {
+            return Err(TransferError::Disconnected { offset_bytes });
+        }
+    }
+    Ok(())
+}
+
+/// File to pipe; 0 at the end of the part. A file that has become shorter is an error: the length was promised.
+async fn load<E: Engine>(
+    run: &Run<'_, E>,
+    pipe: &E::Pipe,
+    offset_bytes: u64,
+    end_bytes: u64,
+) -> Result<usize, TransferError> {
+    let limit = (end_bytes - offset_bytes).min(PIPE_BYTES as u64) as usize;
+    if limit == 0 {
+        return Ok(0);
+    }
+    let loaded = run.dock.engine.splice_from_file(&run.plan.file, pipe, offset_bytes, limit).await;
+    match loaded.map_err(|error| storage(&run.plan.place, error))? {
+        0 => Err(TransferError::TooShort { offset_bytes, expected_bytes: end_bytes }),
+        count => Ok(count),
+    }
+}
+
+async fn copy_body<E: Engine, O: Outlet<E>>(
+    run: &Run<'_, E>,
+    lane: &Reservation,
+    part: Range<u64>,
+    outlet: &mut O,
+) -> Result<(), TransferError> {
+    // Two buffers belong to the hasher.
+    let mut reads = Flight::new(lane.buffers().saturating_sub(2));
+    let mut next_bytes = part.start;
+    let mut result = Ok(());
+    while result.is_ok() {
+        while next_bytes < part.end && !reads.is_full() {
+            let end = (next_bytes + BUFFER_BYTES as u64).min(part.end);
+            reads.launch(read(run, lane, next_bytes..end)).await;
+            next_bytes = end;
+        }
+        let Some(read) = reads.land().await else { break };
+        result = async {
+            let buffer = read?;
+            let count = buffer.len() as u64;
+            outlet.write(buffer).await.1?;
+            run.flow.add(count);
+            run.dock.metrics.out_copied_bytes.inc_by(count);
+            Ok(())
+        }
+        .await;
+    }
+    while reads.land().await.is_some() {}
+    result
+}
+
+async fn hash<E: Engine>(
+    run: &Run<'_, E>,
+    lane: &Reservation,
+    part: Range<u64>,
+    stop: &Cell<bool>,
+) -> Result<String, TransferError> {
+    let mut digest = Digest::new(run.grant.checksum_type, run.dock.crew.clone());
+    let mut offset_bytes = part.start;
+    while offset_bytes < part.end && !stop.get() {
+        let end = (offset_bytes + BUFFER_BYTES as u64).min(part.end);
+        let buffer = read(run, lane, offset_bytes..end).await?;
+        run.dock.metrics.digest_reread_bytes.inc_by(buffer.len() as u64);
+        drop(digest.update(buffer).await?);
+        offset_bytes = end;
+    }
+    digest.finish()
+}
+
+async fn read<E: Engine>(run: &Run<'_, E>, lane: &Reservation, piece: Range<u64>) -> Result<Buffer, TransferError> {
+    let mut buffer = lane.take().await;
+    let wanted = (piece.end - piece.start) as usize;
+    buffer.set_len(wanted);
+    let (buffer, count) = run.dock.engine.read_at(&run.plan.file, buffer, piece.start).await;
+    match count.map_err(|error| storage(&run.plan.place, error))? {
+        count if count == wanted => Ok(buffer),
+        count => Err(TransferError::TooShort { offset_bytes: piece.start + count as u64, expected_bytes: piece.end }),
+    }
+}
+
+fn gone<E: Engine>(run: &Run<'_, E>, error: DiskError, offset_bytes: u64) -> TransferError {
+    match error.is_peer() {
+        true => TransferError::Disconnected { offset_bytes },
+        false => storage(&run.plan.place, error),
+    }
+}

@@ -1,0 +1,343 @@
+//! One upload: from the body of a request to a durable, published object.
+//!
+//! Called by `edge::nfc` and `upstream` with a Grant. This file chooses the way, opens the target and ends the upload; the three
+//! ways themselves are [`verbatim`], [`stream`] (streamOptimized into a raw disk) and [`raw`] (raw bytes into a raw disk).
+//!
+//! ```text
+//!   check ─► reserve ─► open part ─► move ─► verify ─► sync ─► publish ─► settle ─► answer
+//!               any failure: drain ─► remove part ─► settle(Failed | Fatal)
+//!               client gone, resumable: sync ─► keep part ─► settle(Interrupted)
+//! ```
+
+mod raw;
+mod stream;
+mod verbatim;
+
+use super::budget::Reservation;
+use super::dock::{Dock, storage};
+use super::error::TransferError;
+use super::receipt::Receipt;
+use super::{Buffer, Engine, Inlet};
+use crate::disk::{Place, Space, Want};
+use crate::lease::{Flow, Form, Grant, Outcome, Partial};
+use crate::limits::{DIRECT_FROM_BYTES, STREAM_SLACK_BYTES, ZERO_STEP_BYTES};
+use crate::wire::nfc::Format;
+use crate::wire::vmdk::looks_like_vmdk;
+
+/// What the request says about its body.
+#[derive(Debug, Clone, Default)]
+pub struct Upload {
+    /// Content-Length of this request, when it has one.
+    pub length_bytes: Option<u64>,
+    /// Format the client insists on with `?format=`; otherwise the first bytes decide.
+    pub format: Option<Format>,
+    /// Whether the Content-Type says streamOptimized VMDK.
+    pub claims_vmdk: bool,
+    /// Present when the client speaks the resumable upload protocol.
+    pub resumable: Option<Resumable>,
+}
+
+/// The fields of a resumable upload (draft-ietf-httpbis-resumable-upload).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resumable {
+    /// Where this request's body belongs in the stream.
+    pub offset_bytes: u64,
+    /// Whether this request carries the rest of the stream.
+    pub complete: bool,
+    /// Length of the whole stream, when known.
+    pub total_bytes: Option<u64>,
+}
+
+/// How an upload ended well.
+#[derive(Debug)]
+pub enum Landed {
+    /// The whole stream is stored, durable and journaled.
+    Whole(Receipt),
+    /// A part of a resumable upload is stored, durable and journaled.
+    Part(Partial),
+}
+
+/// One running upload, as its ways see it.
+struct Run<'a, E: Engine> {
+    dock: &'a Dock<E>,
+    place: &'a Place,
+    file: &'a E::File,
+    lane: &'a Reservation,
+    flow: &'a Flow,
+    grant: &'a Grant,
+    /// Where the body belongs in the stream; 0 unless an upload is resumed.
+    start_bytes: u64,
+    /// Bytes after which the stream is too long.
+    limit_bytes: u64,
+    /// Bytes the stream must have to be whole, when that is known beforehand.
+    exact_bytes: Option<u64>,
+    /// Whether this request carries the rest of the stream.
+    complete: bool,
+}
+
+/// What a way has achieved. `end_bytes` holds also when `result` is an error, so that an interrupted upload can be kept.
+struct Moved {
+    end_bytes: u64,
+    spliced_bytes: u64,
+    populated_bytes: u64,
+    /// Digest of the stream; absent when only a part of it has come.
+    result: Result<Option<String>, TransferError>,
+}
+
+/// A buffer filled from an inlet, and why filling stopped early if it did.
+struct Filled {
+    buffer: Buffer,
+    /// `Some(Ok(()))` when the body has ended whole.
+    ended: Option<Result<(), TransferError>>,
+}
+
+/// Refuses what can be refused before the first byte of the body: call it before answering `100 Continue`.
+///
+/// # Errors
+/// [`TransferError::TooLong`], [`TransferError::TooShort`], [`TransferError::Unsuitable`] or [`TransferError::WrongOffset`].
+pub fn check(grant: &Grant, upload: &Upload) -> Result<(), TransferError> {
+    let limit_bytes = limit(grant, upload.format);
+    let start_bytes = upload.resumable.map_or(0, |part| part.offset_bytes);
+    let claimed = upload.length_bytes.unwrap_or(0).checked_add(start_bytes);
+    let total = upload.resumable.and_then(|part| part.total_bytes).unwrap_or(0);
+    if claimed.is_none_or(|bytes| bytes.max(total) > limit_bytes) {
+        return Err(TransferError::TooLong { limit_bytes });
+    }
+    let stored_bytes = grant.partial.as_ref().map_or(0, |partial| partial.offset_bytes);
+    if start_bytes > 0 && start_bytes != stored_bytes {
+        return Err(TransferError::WrongOffset { given_bytes: start_bytes, stored_bytes });
+    }
+    let verbatim = grant.disk.target.form == Form::Verbatim;
+    if verbatim && upload.format == Some(Format::Raw) {
+        return Err(TransferError::Unsuitable {
+            reason: "this disk is stored verbatim: the stream is kept as it is, ?format= does not apply".to_owned(),
+        });
+    }
+    if upload.resumable.is_some_and(|part| !part.complete || part.offset_bytes > 0) && !can_resume(grant, upload) {
+        return Err(TransferError::Unsuitable {
+            reason: "a streamOptimized VMDK that is decoded into a raw disk cannot be sent in parts; send it whole, \
+                     or send the raw bytes with ?format=raw"
+                .to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// Whether an interruption of this upload can be continued later: yes where the stored bytes are the stream's bytes.
+pub fn can_resume(grant: &Grant, upload: &Upload) -> bool {
+    grant.disk.target.form == Form::Verbatim || upload.format == Some(Format::Raw)
+}
+
+/// Moves one upload and settles its grant. When this returns `Ok`, the outcome is durable.
+///
+/// # Errors
+/// Why the upload failed; the grant is settled and nothing half-written is left in either case.
+pub async fn ingest<E: Engine, I: Inlet<E>>(
+    dock: &Dock<E>,
+    grant: Grant,
+    upload: &Upload,
+    inlet: &mut I,
+) -> Result<Landed, TransferError> {
+    let place = place_of(&grant);
+    let tag = grant.lease.to_string();
+    let result = attempt(dock, &grant, upload, &place, &tag, inlet).await;
+    let result = match (grant.flow.is_cancelled(), result) {
+        // Whatever broke was most likely broken by the cut itself.
+        (true, _) => Err(TransferError::Cut(grant.flow.reason().unwrap_or(crate::lease::Fault::RequestCanceled))),
+        (false, result) => result,
+    };
+    let direction = dock.metrics.transfers.with_label_values(&["in", if result.is_ok() { "ok" } else { "failed" }]);
+    direction.inc();
+    match result {
+        Ok(landed) => {
+            let outcome = match &landed {
+                Landed::Whole(receipt) => Outcome::Delivered(receipt.delivery()),
+                Landed::Part(partial) => Outcome::Interrupted(partial.clone()),
+            };
+            grant.settle(outcome).await.map_err(TransferError::Cut)?;
+            Ok(landed)
+        }
+        Err(error) => {
+            if !grant.prepared.device {
+                // A part that cannot be removed now is swept at the next start; the error that counts is the first.
+                let removed = dock.names(&place, move |space, place| space.remove_part(place, &tag)).await;
+                removed.unwrap_or_else(|second| tracing::warn!(%place, %second, "part file not removed"));
+            }
+            // The refusal of a failure changes nothing for the client.
+            let _ = grant.settle(error.outcome()).await;
+            Err(error)
+        }
+    }
+}
+
+async fn attempt<E: Engine, I: Inlet<E>>(
+    dock: &Dock<E>,
+    grant: &Grant,
+    upload: &Upload,
+    place: &Place,
+    tag: &str,
+    inlet: &mut I,
+) -> Result<Landed, TransferError> {
+    check(grant, upload)?;
+    let lane = {
+        let _ours = grant.flow.local_work();
+        dock.budget.reserve().await?
+    };
+    let raw_bytes = upload.format == Some(Format::Raw);
+    let start_bytes = upload.resumable.map_or(0, |part| part.offset_bytes);
+    let file = open_target(dock, grant, place, tag, start_bytes > 0).await?;
+    let run = Run {
+        dock,
+        place,
+        file: &file,
+        lane: &lane,
+        flow: &grant.flow,
+        grant,
+        start_bytes,
+        limit_bytes: limit(grant, upload.format),
+        exact_bytes: exact(grant, upload),
+        complete: upload.resumable.is_none_or(|part| part.complete),
+    };
+    let moved = match (grant.disk.target.form, upload.format) {
+        (Form::Verbatim, _) => verbatim::receive(&run, upload, inlet).await,
+        (Form::Raw, Some(Format::Raw)) => raw::receive(&run, None, inlet).await,
+        (Form::Raw, Some(Format::Vmdk)) => stream::receive(&run, None, inlet).await,
+        (Form::Raw, None) => {
+            let first = fill(&run, inlet).await;
+            if upload.claims_vmdk || looks_like_vmdk(&first.buffer) {
+                stream::receive(&run, Some(first), inlet).await
+            } else {
+                raw::receive(&run, Some(first), inlet).await
+            }
+        }
+    };
+    let keep = upload.resumable.is_some() && (raw_bytes || grant.disk.target.form == Form::Verbatim);
+    conclude(&run, tag, moved, keep, upload).await
+}
+
+/// Verified, synced, published: after this the object is durable under its final name.
+async fn conclude<E: Engine>(
+    run: &Run<'_, E>,
+    tag: &str,
+    moved: Moved,
+    keep: bool,
+    upload: &Upload,
+) -> Result<Landed, TransferError> {
+    let _ours = run.flow.local_work();
+    let interrupted = matches!(&moved.result, Err(error) if error.is_interruption());
+    if keep && !run.flow.is_cancelled() && (interrupted || matches!(moved.result, Ok(None))) {
+        run.dock.engine.sync(run.file).await.map_err(|error| storage(run.place, error))?;
+        let length_bytes = upload.resumable.and_then(|part| part.total_bytes);
+        return Ok(Landed::Part(Partial { offset_bytes: moved.end_bytes, length_bytes }));
+    }
+    let Some(checksum) = moved.result? else {
+        return Err(TransferError::Disconnected { offset_bytes: moved.end_bytes });
+    };
+    run.dock.engine.sync(run.file).await.map_err(|error| storage(run.place, error))?;
+    if run.flow.is_cancelled() {
+        return Err(TransferError::Disconnected { offset_bytes: moved.end_bytes });
+    }
+    let tag = tag.to_owned();
+    run.dock.names(run.place, move |space, place| space.publish(place, &tag)).await?;
+    Ok(Landed::Whole(Receipt {
+        stream_bytes: moved.end_bytes,
+        checksum_type: run.grant.checksum_type,
+        checksum,
+        capacity_bytes: run.grant.capacity_bytes.max(if run.grant.disk.disk { 0 } else { moved.end_bytes }),
+        populated_bytes: moved.populated_bytes,
+        spliced_bytes: moved.spliced_bytes,
+    }))
+}
+
+async fn open_target<E: Engine>(
+    dock: &Dock<E>,
+    grant: &Grant,
+    place: &Place,
+    tag: &str,
+    resume: bool,
+) -> Result<E::File, TransferError> {
+    let _ours = grant.flow.local_work();
+    let raw = grant.disk.target.form == Form::Raw;
+    let direct = raw && grant.capacity_bytes >= DIRECT_FROM_BYTES;
+    let owned_tag = tag.to_owned();
+    let opened = dock
+        .names(place, move |space, place| match resume {
+            true => space.open_part(place, &owned_tag, Want { direct }),
+            false => space.create_part(place, &owned_tag, Want { direct }),
+        })
+        .await?;
+    let file = dock.engine.adopt(opened).map_err(|error| storage(place, error))?;
+    if raw && !resume {
+        match grant.prepared.device {
+            true => zero_device(dock, grant, place, &file).await?,
+            false => dock.engine.set_length(&file, grant.capacity_bytes).await.map_err(|e| storage(place, e))?,
+        }
+    }
+    Ok(file)
+}
+
+/// A device shows nothing of what it held before: what the stream leaves out reads as zeros.
+async fn zero_device<E: Engine>(
+    dock: &Dock<E>,
+    grant: &Grant,
+    place: &Place,
+    file: &E::File,
+) -> Result<(), TransferError> {
+    let mut offset_bytes = 0;
+    while offset_bytes < grant.prepared.capacity_bytes {
+        let step = ZERO_STEP_BYTES.min(grant.prepared.capacity_bytes - offset_bytes);
+        dock.engine.zero(file, offset_bytes, step).await.map_err(|error| storage(place, error))?;
+        offset_bytes += step;
+        if grant.flow.is_cancelled() {
+            return Err(TransferError::Disconnected { offset_bytes: 0 });
+        }
+    }
+    Ok(())
+}
+
+/// Fills a buffer from the inlet, counting what arrives. Stops at the end of the body, at an error, or when it is full.
+async fn fill<E: Engine, I: Inlet<E>>(run: &Run<'_, E>, inlet: &mut I) -> Filled {
+    let mut buffer = run.lane.take().await;
+    let capacity = buffer.capacity();
+    buffer.set_len(capacity);
+    let mut filled = 0;
+    let mut ended = None;
+    while filled < capacity && ended.is_none() {
+        let (back, result) = inlet.read(buffer, filled).await;
+        buffer = back;
+        match result {
+            Ok(0) => ended = Some(Ok(())),
+            Ok(count) => {
+                filled += count;
+                run.flow.add(count as u64);
+                run.dock.metrics.in_copied_bytes.inc_by(count as u64);
+            }
+            Err(error) => ended = Some(Err(error)),
+        }
+    }
+    buffer.set_len(filled);
+    Filled { buffer, ended }
+}
+
+fn place_of(grant: &Grant) -> Place {
+    let target = &grant.disk.target;
+    Place { datastore: target.datastore.clone(), path: target.path.clone() }
+}
+
+/// Most bytes the stream may have. A VMDK stream of a full disk is a little longer than the disk: grain headers, padding, tables.
+fn limit(grant: &Grant, format: Option<Format>) -> u64 {
+    let disk = grant.disk.disk;
+    match (grant.disk.target.form, format) {
+        (Form::Verbatim, _) if !disk => grant.disk.capacity_bytes.unwrap_or(u64::MAX),
+        (Form::Verbatim, _) if grant.disk.capacity_bytes.is_none() => u64::MAX,
+        (Form::Raw, Some(Format::Raw)) => grant.capacity_bytes,
+        _ => grant.capacity_bytes.saturating_add(grant.capacity_bytes / 4).saturating_add(STREAM_SLACK_BYTES),
+    }
+}
+
+/// The length a stream must have, where it can be known: the total the client announced, or the size the lease was given.
+fn exact(grant: &Grant, upload: &Upload) -> Option<u64> {
+    let announced = upload.resumable.and_then(|part| part.total_bytes);
+    let verbatim_file = grant.disk.target.form == Form::Verbatim && !grant.disk.disk;
+    if verbatim_file { grant.disk.capacity_bytes.or(announced) } else { announced }
+}

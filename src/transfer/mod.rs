@@ -1,0 +1,61 @@
+//! Moving one stream under one Grant.
+//!
+//! Called by `edge::nfc` (a client's upload or download) and by `upstream`. The rooms below are `lease` (the right to move),
+//! `disk` (where bytes rest) and `wire` (what they mean).
+//!
+//! ```text
+//!   Inlet ──► ingest ──► budget ──► [crew: inflate, hash] ──► disk engine ──► sync ──► publish ──► settle
+//!   Outlet ◄── egress ◄── [crew: deflate, hash] ◄── budget ◄── disk engine
+//! ```
+//!
+//! Guarantees: no Grant, no bytes; no buffer without a reservation; every operation that was started is awaited before a
+//! transfer ends, so nothing is written to a target after its outcome is known; an upload is `Delivered` only when the stream was
+//! verified, synced, published and journaled, in that order.
+
+pub mod budget;
+pub mod crew;
+pub mod digest;
+pub mod dock;
+pub mod egress;
+pub mod error;
+mod flight;
+pub mod ingest;
+pub mod metrics;
+pub mod objects;
+pub mod receipt;
+
+pub use crate::disk::{Attach, Buffer, DiskError, Engine, EngineKind, Pool, Receive};
+pub use dock::Dock;
+pub use error::TransferError;
+
+use std::future::Future;
+
+/// Where the bytes of an upload come from: the body of one request, framing removed.
+pub trait Inlet<E: Engine> {
+    /// Puts the next bytes of the body into `buffer[at..]` and says how many; 0 means the body has ended whole.
+    ///
+    /// # Errors
+    /// [`TransferError::Disconnected`] when the client went away inside the body, [`TransferError::Framing`] when it broke HTTP.
+    fn read(&mut self, buffer: Buffer, at: usize) -> impl Future<Output = (Buffer, Result<usize, TransferError>)>;
+
+    /// The socket and the number of body bytes left on it, when they are plain bytes that may bypass user space.
+    fn direct(&self) -> Option<(E::Socket, u64)>;
+
+    /// Tells the inlet that `bytes` of the body were taken from the socket of [`Inlet::direct`].
+    fn advance(&mut self, bytes: u64);
+}
+
+/// Where the bytes of a download go: the body of one response, framing added.
+pub trait Outlet<E: Engine> {
+    /// Sends all of `buffer` as the next bytes of the body.
+    ///
+    /// # Errors
+    /// [`TransferError::Disconnected`] when the client is gone.
+    fn write(&mut self, buffer: Buffer) -> impl Future<Output = (Buffer, Result<(), TransferError>)>;
+
+    /// The socket, when body bytes may be put there without further ado.
+    fn direct(&self) -> Option<E::Socket>;
+
+    /// Tells the outlet that `bytes` of the body were put on the socket of [`Outlet::direct`].
+    fn advance(&mut self, bytes: u64);
+}

@@ -1,0 +1,34 @@
+//! What is known about a stream that moved whole: the account that goes to the lease, the log and the client.
+
+use crate::lease::{ChecksumType, Delivery};
+
+/// Account of one stream, built while it moves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// Length of the stream that crossed the wire.
+    pub stream_bytes: u64,
+    /// Algorithm of `checksum`.
+    pub checksum_type: ChecksumType,
+    /// Lower-case hex digest of the stream.
+    pub checksum: String,
+    /// Size of the disk (for a verbatim file that is no disk: its length).
+    pub capacity_bytes: u64,
+    /// Bytes of the disk that hold data.
+    pub populated_bytes: u64,
+    /// Stream bytes that never entered user space.
+    pub spliced_bytes: u64,
+}
+
+impl Receipt {
+    /// The part of the account that the lease keeps.
+    pub fn delivery(&self) -> Delivery {
+        Delivery {
+            stream_bytes: self.stream_bytes,
+            checksum_type: self.checksum_type,
+            checksum: self.checksum.clone(),
+            sha1: (self.checksum_type == ChecksumType::Sha1).then(|| self.checksum.clone()),
+            capacity_bytes: self.capacity_bytes,
+            populated_bytes: self.populated_bytes,
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! One HTTP/1.1 connection to a server, plain or over TLS with a pinned certificate.
+//!
+//! Used by [`super::nfc`] and by `app`'s commands that talk to a running server.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::{Request, Response, Uri};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use tokio::net::TcpStream;
+
+/// Body of a request we send.
+pub type Body = BoxBody<Bytes, std::io::Error>;
+
+/// Why a request to another server failed.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// The address cannot be used.
+    #[error("{url}: {reason}")]
+    BadUrl {
+        /// The address.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No connection could be made.
+    #[error("connecting to {host}:{port}: {error}")]
+    Unreachable {
+        /// Host name or address.
+        host: String,
+        /// Port.
+        port: u16,
+        /// What the operating system or TLS says.
+        error: std::io::Error,
+    },
+    /// The exchange broke off.
+    #[error("talking HTTP: {0}")]
+    Http(#[from] hyper::Error),
+    /// The request cannot be expressed.
+    #[error("building a request: {0}")]
+    Request(#[from] hyper::http::Error),
+    /// The server refused.
+    #[error("status {status}: {message}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// Text of the answer.
+        message: String,
+    },
+    /// The answer is not what the protocol says.
+    #[error("unexpected answer: {0}")]
+    Unexpected(String),
+    /// Reading what we send or writing what we receive.
+    #[error("local file: {0}")]
+    Local(#[from] std::io::Error),
+}
+
+/// An open connection.
+pub struct Connection {
+    sender: SendRequest<Body>,
+    host: String,
+}
+
+impl Connection {
+    /// Connects to `host:port`, over TLS when `tls` is given.
+    ///
+    /// # Errors
+    /// [`UpstreamError::Unreachable`] or [`UpstreamError::BadUrl`].
+    pub async fn open(host: &str, port: u16, tls: Option<Arc<ClientConfig>>) -> Result<Connection, UpstreamError> {
+        let unreachable = |error| UpstreamError::Unreachable { host: host.to_owned(), port, error };
+        let stream = TcpStream::connect((host, port)).await.map_err(unreachable)?;
+        stream.set_nodelay(true).map_err(unreachable)?;
+        let bracketed = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        let sender = match tls {
+            None => start(TokioIo::new(stream)).await?,
+            Some(config) => {
+                let name = ServerName::try_from(host.to_owned())
+                    .map_err(|error| UpstreamError::BadUrl { url: host.to_owned(), reason: error.to_string() })?;
+                let connector = tokio_rustls::TlsConnector::from(config);
+                start(TokioIo::new(connector.connect(name, stream).await.map_err(unreachable)?)).await?
+            }
+        };
+        Ok(Connection { sender, host: bracketed })
+    }
+
+    /// Connects to the server of `url`; `https` needs `tls`.
+    ///
+    /// # Errors
+    /// As [`Connection::open`].
+    pub async fn to(url: &str, tls: Option<Arc<ClientConfig>>) -> Result<(Connection, String), UpstreamError> {
+        let bad = |reason: &str| UpstreamError::BadUrl { url: redacted(url), reason: reason.to_owned() };
+        let uri: Uri = url.parse().map_err(|_| bad("not a URL"))?;
+        let host = uri.host().ok_or_else(|| bad("there is no host in it"))?;
+        let secure = uri.scheme_str() == Some("https");
+        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        let tls = match secure {
+            true => Some(tls.ok_or_else(|| bad("https needs a certificate to trust"))?),
+            false => None,
+        };
+        let connection = Connection::open(host.trim_matches(['[', ']']), port, tls).await?;
+        Ok((connection, path))
+    }
+
+    /// Sends one request and returns the head of the answer.
+    ///
+    /// # Errors
+    /// [`UpstreamError::Http`] when the connection broke off.
+    pub async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        fields: &[(&str, &str)],
+        body: Body,
+    ) -> Result<Response<Incoming>, UpstreamError> {
+        let mut request = Request::builder().method(method).uri(path).header("host", &self.host);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        self.sender.ready().await?;
+        Ok(self.sender.send_request(request.body(body)?).await?)
+    }
+}
+
+/// A body of known bytes.
+pub fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed()
+}
+
+/// The answer's body as text, at most `limit_bytes` of it.
+///
+/// # Errors
+/// [`UpstreamError::Http`] when the connection broke off.
+pub async fn text(response: Response<Incoming>, limit_bytes: usize) -> Result<String, UpstreamError> {
+    let mut text = Vec::new();
+    let mut body = response.into_body();
+    while let Some(frame) = body.frame().await {
+        if let Some(piece) = frame?.data_ref() {
+            let room = limit_bytes.saturating_sub(text.len());
+            text.extend_from_slice(&piece[..piece.len().min(room)]);
+        }
+    }
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// A device URL without its ticket, fit for a message.
+fn redacted(url: &str) -> String {
+    url.split("/nfc/").next().unwrap_or_default().to_owned()
+}
+
+async fn start<T>(io: TokioIo<T>) -> Result<SendRequest<Body>, UpstreamError>
+where
+    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = handshake(io).await?;
+    // Ends with the sender; an error shows at the request that meets it.
+    tokio::spawn(connection);
+    Ok(sender)
+}

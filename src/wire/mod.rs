@@ -1,0 +1,9 @@
+//! Bytes to types and back, without any I/O.
+//!
+//! Called by every room that speaks to a peer. Everything here is pure: input arrives as slices in whatever pieces the
+//! transport delivers, output is appended to vectors. No function panics on any input, all arithmetic on numbers taken from
+//! the wire is checked, and memory is bounded by [`crate::limits`].
+
+pub mod http;
+pub mod nfc;
+pub mod vmdk;
