@@ -31,6 +31,8 @@ async fn on_files<E: Engine>(bench: Bench<E>) {
     names::parts_are_found(&bench).await;
     names::the_stamp_changes_with_the_content(&bench).await;
     sockets::peeking_waits_and_leaves_the_bytes(&bench).await;
+    sockets::readiness_waits_and_takes_nothing(&bench).await;
+    sockets::a_half_closed_socket_still_receives(&bench).await;
     sockets::receiving_into_a_part_keeps_the_rest(&bench).await;
     sockets::much_goes_through_a_socket(&bench).await;
     sockets::a_closed_peer_is_an_error_of_the_peer(&bench).await;
@@ -54,13 +56,28 @@ async fn on_any_target<E: Engine>(bench: &Bench<E>) {
         sockets::bytes_are_spliced_both_ways(bench, direct).await;
         sockets::a_refused_splice_loses_nothing(bench, direct).await;
     }
-    assert_eq!(bench.engine.pool().available(), bench.engine.pool().capacity(), "a buffer did not come home");
+    assert_eq!(
+        bench.engine.pool().available(),
+        bench.engine.pool().capacity(),
+        "a buffer did not come home"
+    );
 }
 
 #[test]
 fn uring_on_a_disk() {
     let scratch = scratch_on_disk();
     on_uring(Backing::Directory(scratch.path().into()), on_files);
+}
+
+/// As where the limit of locked memory is low: a ring registers one pool, so a second engine on it works without.
+#[test]
+fn uring_without_registered_buffers() {
+    let scratch = scratch_on_disk();
+    on_uring(Backing::Directory(scratch.path().into()), async |bench| {
+        let engine = Uring::new(bench.engine.pool().capacity()).unwrap();
+        assert!(!engine.is_registered());
+        on_files(Bench { engine, ..bench }).await;
+    });
 }
 
 #[test]
@@ -71,8 +88,12 @@ fn uring_on_tmpfs() {
 
 #[test]
 fn uring_on_a_loop_device() {
-    let Some(device) = LoopDevice::attach("uring") else { return };
-    on_uring(Backing::Device(device.path.clone()), async |bench| on_device(bench).await);
+    let Some(device) = LoopDevice::attach("uring") else {
+        return;
+    };
+    on_uring(Backing::Device(device.path.clone()), async |bench| {
+        on_device(bench).await
+    });
 }
 
 #[test]
@@ -89,8 +110,12 @@ fn blocking_on_tmpfs() {
 
 #[test]
 fn blocking_on_a_loop_device() {
-    let Some(device) = LoopDevice::attach("blocking") else { return };
-    on_blocking(Backing::Device(device.path.clone()), async |bench| on_device(bench).await);
+    let Some(device) = LoopDevice::attach("blocking") else {
+        return;
+    };
+    on_blocking(Backing::Device(device.path.clone()), async |bench| {
+        on_device(bench).await
+    });
 }
 
 #[test]
@@ -122,17 +147,29 @@ async fn on_device<E: Engine>(bench: Bench<E>) {
 #[test]
 fn a_full_disk_says_so() {
     let Some(full) = SmallTmpfs::mount() else { return };
-    on_uring(Backing::Directory(full.path.clone()), async |bench| targets::space_runs_out(&bench).await);
-    on_blocking(Backing::Directory(full.path.clone()), async |bench| targets::space_runs_out(&bench).await);
+    on_uring(Backing::Directory(full.path.clone()), async |bench| {
+        targets::space_runs_out(&bench).await
+    });
+    on_blocking(Backing::Directory(full.path.clone()), async |bench| {
+        targets::space_runs_out(&bench).await
+    });
 }
 
 #[test]
 fn a_mounted_device_is_refused_with_its_mount_point() {
-    let Some(device) = LoopDevice::attach("mounted") else { return };
+    let Some(device) = LoopDevice::attach("mounted") else {
+        return;
+    };
     let Some(mount) = device.mount() else { return };
     let store = bench::datastores(Backing::Device(device.path.clone()));
-    let place = Place { datastore: bench::DATASTORE.into(), path: "disk".into() };
-    for refused in [store.check_device(&place), store.create_part(&place, "t", Default::default()).map(drop)] {
+    let place = Place {
+        datastore: bench::DATASTORE.into(),
+        path: "disk".into(),
+    };
+    for refused in [
+        store.check_device(&place),
+        store.create_part(&place, "t", Default::default()).map(drop),
+    ] {
         match refused {
             Err(DiskError::Busy { by, .. }) => assert!(by.contains(mount.path().to_str().unwrap()), "{by}"),
             other => panic!("{other:?}"),
@@ -146,32 +183,40 @@ fn a_ring_with_operations_in_flight_ends() {
         println!("io_uring: NOT RUN ({reason})");
         return;
     }
-    let pool = run_uring(
-        || {},
-        async {
-            let engine = Uring::new(4).unwrap();
-            let (near, far) = bench::tcp_pair(&engine);
-            let waiting = engine.clone();
-            // A task that never ends by itself, and a receive abandoned half-way.
-            tokio_uring::spawn(async move {
-                let buffer = waiting.pool().take().await;
-                waiting.recv(&far, buffer, 100, diskferry::disk::Receive::Take).await.1
-            });
-            let buffer = engine.pool().take().await;
-            let receive = engine.recv(&near, buffer, 100, diskferry::disk::Receive::Take);
-            assert!(tokio::time::timeout(std::time::Duration::from_millis(20), receive).await.is_err());
-            assert_eq!(engine.pool().available(), 2);
-            std::mem::forget(near);
-            engine.pool().clone()
-        },
-    )
+    let pool = run_uring(|| {}, async {
+        let engine = Uring::new(4).unwrap();
+        let (near, far) = bench::tcp_pair(&engine);
+        let waiting = engine.clone();
+        // A task that never ends by itself, and a receive abandoned half-way.
+        tokio_uring::spawn(async move {
+            let buffer = waiting.pool().take().await;
+            waiting.recv(&far, buffer, 100, diskferry::disk::Receive::Take).await.1
+        });
+        let buffer = engine.pool().take().await;
+        let receive = engine.recv(&near, buffer, 100, diskferry::disk::Receive::Take);
+        assert!(
+            tokio::time::timeout(std::time::Duration::from_millis(20), receive)
+                .await
+                .is_err()
+        );
+        assert_eq!(engine.pool().available(), 2);
+        std::mem::forget(near);
+        engine.pool().clone()
+    })
     .unwrap();
-    assert_eq!(pool.available(), 4, "cancelled operations must give their buffers back before the ring goes");
+    assert_eq!(
+        pool.available(),
+        4,
+        "cancelled operations must give their buffers back before the ring goes"
+    );
 }
 
 #[test]
 fn an_engine_without_a_ring_is_refused() {
     assert!(matches!(Uring::new(1), Err(DiskError::Engine { .. })));
-    let kinds = [Blocking::new(1).kind().to_string(), diskferry::disk::Sim::new(1).kind().to_string()];
+    let kinds = [
+        Blocking::new(1).kind().to_string(),
+        diskferry::disk::Sim::new(1).kind().to_string(),
+    ];
     assert_eq!(kinds, ["blocking", "sim"]);
 }

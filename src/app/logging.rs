@@ -1,5 +1,7 @@
 //! Logs: one line per event on standard error, filtered by `DISKFERRY_LOG` (for example `debug` or `diskferry::lease=debug`).
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 
 /// How much is logged when the environment does not say.

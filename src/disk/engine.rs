@@ -49,7 +49,10 @@ pub enum Via {
 }
 
 /// Moves bytes between targets, sockets and pipes. Offsets and lengths are bytes.
-#[expect(async_fn_in_trait, reason = "engines live on one thread; their futures need not be Send")]
+#[expect(
+    async_fn_in_trait,
+    reason = "engines live on one thread; their futures need not be Send"
+)]
 pub trait Engine: Clone + 'static {
     /// An open target.
     type File: Clone + 'static;
@@ -247,7 +250,11 @@ pub trait Engine: Clone + 'static {
         while done < length {
             let at_bytes = offset_bytes.saturating_add(done as u64);
             match self.splice_to_file_some(pipe, file, at_bytes, length - done, via).await {
-                Ok(0) => return Err(DiskError::Engine { why: "the pipe holds fewer bytes than it should".into() }),
+                Ok(0) => {
+                    return Err(DiskError::Engine {
+                        why: "the pipe holds fewer bytes than it should".into(),
+                    });
+                }
                 Ok(count) => done += count,
                 Err(Errno::INTR) => {}
                 Err(Errno::INVAL | Errno::OPNOTSUPP) if done == 0 => return Err(DiskError::SpliceRefused),
@@ -291,7 +298,11 @@ pub trait Engine: Clone + 'static {
         let mut done = 0;
         while done < length {
             match self.splice_out_some(pipe, socket, length - done, more).await {
-                Ok(0) => return Err(DiskError::Engine { why: "the pipe holds fewer bytes than it should".into() }),
+                Ok(0) => {
+                    return Err(DiskError::Engine {
+                        why: "the pipe holds fewer bytes than it should".into(),
+                    });
+                }
                 Ok(count) => done += count,
                 Err(Errno::INTR) => {}
                 Err(source) => return Err(DiskError::socket("splice to socket", source)),

@@ -9,8 +9,6 @@ mod image;
 mod socket;
 mod space;
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +18,8 @@ use rustix::io::Errno;
 use self::faults::Dice;
 pub use self::faults::Faults;
 pub use self::socket::{SimPipe, SimSocket};
-pub use self::space::{SimFile, SimSpace};
 use self::space::World;
+pub use self::space::{SimFile, SimSpace};
 use super::buffer::{Buffer, Pool};
 use super::engine::{Engine, EngineKind, Receive, Via};
 use super::error::DiskError;
@@ -37,7 +35,10 @@ pub struct Sim {
 impl Sim {
     /// A machine with `pool_buffers` buffers and one datastore, the empty directory `default`.
     pub fn new(pool_buffers: usize) -> Sim {
-        let sim = Sim { world: Arc::new(World::default()), pool: Pool::new(pool_buffers) };
+        let sim = Sim {
+            world: Arc::new(World::default()),
+            pool: Pool::new(pool_buffers),
+        };
         sim.world.lock().add_directory("default");
         sim
     }
@@ -83,7 +84,14 @@ impl Sim {
                 most => state.dice.below(most + 1),
             };
             let short = asked > 1 && state.dice.strikes(state.faults.short_one_in);
-            (wait_ms, if short { 1 + state.dice.below(asked as u64 - 1) as usize } else { asked })
+            (
+                wait_ms,
+                if short {
+                    1 + state.dice.below(asked as u64 - 1) as usize
+                } else {
+                    asked
+                },
+            )
         };
         if wait_ms > 0 {
             tokio::time::sleep(Duration::from_millis(wait_ms)).await;
@@ -114,7 +122,12 @@ impl Sim {
     }
 
     /// Changes a file that must have been opened since the last crash.
-    fn change(&self, file: &SimFile, op: &'static str, change: impl FnOnce(&mut image::Image)) -> Result<(), DiskError> {
+    fn change(
+        &self,
+        file: &SimFile,
+        op: &'static str,
+        change: impl FnOnce(&mut image::Image),
+    ) -> Result<(), DiskError> {
         if !self.world.lock().is_current(file) {
             return Err(DiskError::storage(op, 0, Errno::IO));
         }
@@ -154,25 +167,35 @@ impl Engine for Sim {
             return Ok(());
         }
         image.lose_dirty();
-        Err(DiskError::SyncFailed { what: "data", source: Errno::IO })
+        Err(DiskError::SyncFailed {
+            what: "data",
+            source: Errno::IO,
+        })
     }
 
     async fn allocate(&self, file: &SimFile, length_bytes: u64) -> Result<(), DiskError> {
         let room_bytes = self.world.lock().room_bytes();
         let missing_bytes = file.image().missing_bytes(&(0..length_bytes));
         if !file.image().is_device() && missing_bytes > room_bytes {
-            return Err(DiskError::NoSpace { op: "allocate", offset_bytes: length_bytes });
+            return Err(DiskError::NoSpace {
+                op: "allocate",
+                offset_bytes: length_bytes,
+            });
         }
         let length_bytes = length_bytes.max(file.image().length_bytes());
         self.set_length(file, length_bytes).await
     }
 
     async fn set_length(&self, file: &SimFile, length_bytes: u64) -> Result<(), DiskError> {
-        let device_bytes = Some(file.image().length_bytes()).filter(|_| file.image().is_device());
+        let device_bytes = {
+            let image = file.image();
+            image.is_device().then(|| image.length_bytes())
+        };
         match device_bytes {
-            Some(offset_bytes) if length_bytes > offset_bytes => {
-                Err(DiskError::NoSpace { op: "fit the device", offset_bytes })
-            }
+            Some(offset_bytes) if length_bytes > offset_bytes => Err(DiskError::NoSpace {
+                op: "fit the device",
+                offset_bytes,
+            }),
             Some(_) => Ok(()),
             None => self.change(file, "set length", |image| image.set_length(length_bytes)),
         }
@@ -202,13 +225,16 @@ impl Engine for Sim {
     }
 
     fn pipe(&self) -> Result<SimPipe, DiskError> {
-        Ok(SimPipe(RefCell::new(VecDeque::new())))
+        Ok(SimPipe::default())
     }
 
     async fn splice_in(&self, socket: &SimSocket, pipe: &SimPipe, limit: usize) -> Result<usize, DiskError> {
         let limit = self.portion(limit.min(PIPE_BYTES)).await;
-        let bytes = socket.get(limit, true).await.map_err(|source| DiskError::socket("splice from socket", source))?;
-        pipe.0.borrow_mut().extend(&bytes);
+        let bytes = socket
+            .get(limit, true)
+            .await
+            .map_err(|source| DiskError::socket("splice from socket", source))?;
+        pipe.fill(&bytes);
         Ok(bytes.len())
     }
 
@@ -271,10 +297,10 @@ impl Engine for Sim {
         length: usize,
         _via: Via,
     ) -> Result<usize, Errno> {
-        let count = self.portion(length.min(pipe.0.borrow().len())).await;
-        let bytes: Vec<u8> = pipe.0.borrow().iter().take(count).copied().collect();
+        let count = self.portion(length.min(pipe.held())).await;
+        let bytes = pipe.look(count);
         let written = self.write(file, &bytes, offset_bytes)?;
-        pipe.0.borrow_mut().drain(..written);
+        pipe.consume(written);
         Ok(written)
     }
 
@@ -287,7 +313,7 @@ impl Engine for Sim {
     ) -> Result<usize, Errno> {
         let mut bytes = vec![0; self.portion(limit.min(PIPE_BYTES)).await];
         let count = self.read(file, &mut bytes, offset_bytes)?;
-        pipe.0.borrow_mut().extend(&bytes[..count]);
+        pipe.fill(&bytes[..count]);
         Ok(count)
     }
 
@@ -298,18 +324,17 @@ impl Engine for Sim {
         length: usize,
         _more: bool,
     ) -> Result<usize, Errno> {
-        let count = self.portion(length.min(pipe.0.borrow().len())).await;
-        let bytes: Vec<u8> = pipe.0.borrow().iter().take(count).copied().collect();
+        let count = self.portion(length.min(pipe.held())).await;
+        let bytes = pipe.look(count);
         let sent = socket.put(&bytes).await?;
-        pipe.0.borrow_mut().drain(..sent);
+        pipe.consume(sent);
         Ok(sent)
     }
 
     async fn read_pipe_some(&self, pipe: &SimPipe, mut buffer: Buffer, limit: usize) -> (Buffer, Result<usize, Errno>) {
-        let count = self.portion(limit.min(pipe.0.borrow().len())).await;
-        for (space, byte) in buffer.iter_mut().zip(pipe.0.borrow_mut().drain(..count)) {
-            *space = byte;
-        }
+        let count = self.portion(limit.min(pipe.held())).await;
+        buffer[..count].copy_from_slice(&pipe.look(count));
+        pipe.consume(count);
         (buffer, Ok(count))
     }
 }

@@ -19,7 +19,7 @@ use super::error::TransferError;
 use super::receipt::Receipt;
 use super::{Buffer, Engine, Inlet};
 use crate::disk::{Place, Space, Want};
-use crate::lease::{Flow, Form, Grant, Outcome, Partial};
+use crate::lease::{Fault, Flow, Form, Grant, Outcome, Partial};
 use crate::limits::{DIRECT_FROM_BYTES, STREAM_SLACK_BYTES, ZERO_STEP_BYTES};
 use crate::wire::nfc::Format;
 use crate::wire::vmdk::looks_like_vmdk;
@@ -142,8 +142,10 @@ pub async fn ingest<E: Engine, I: Inlet<E>>(
     let tag = grant.lease.to_string();
     let result = attempt(dock, &grant, upload, &place, &tag, inlet).await;
     let result = match (grant.flow.is_cancelled(), result) {
+        // The same client has come back on another connection and will continue what is stored.
+        (true, Ok(Landed::Part(partial))) => Ok(Landed::Part(partial)),
         // Whatever broke was most likely broken by the cut itself.
-        (true, _) => Err(TransferError::Cut(grant.flow.reason().unwrap_or(crate::lease::Fault::RequestCanceled))),
+        (true, _) => Err(TransferError::Cut(grant.flow.reason().unwrap_or(Fault::RequestCanceled))),
         (false, result) => result,
     };
     let direction = dock.metrics.transfers.with_label_values(&["in", if result.is_ok() { "ok" } else { "failed" }]);
@@ -225,7 +227,9 @@ async fn conclude<E: Engine>(
 ) -> Result<Landed, TransferError> {
     let _ours = run.flow.local_work();
     let interrupted = matches!(&moved.result, Err(error) if error.is_interruption());
-    if keep && !run.flow.is_cancelled() && (interrupted || matches!(moved.result, Ok(None))) {
+    let taken_over = run.flow.reason() == Some(Fault::RequestCanceled);
+    let may_go_on = !run.flow.is_cancelled() || taken_over;
+    if keep && may_go_on && (interrupted || matches!(moved.result, Ok(None))) {
         run.dock.engine.sync(run.file).await.map_err(|error| storage(run.place, error))?;
         let length_bytes = upload.resumable.and_then(|part| part.total_bytes);
         return Ok(Landed::Part(Partial { offset_bytes: moved.end_bytes, length_bytes }));

@@ -1,5 +1,7 @@
 //! What is known about a stream that moved whole: the account that goes to the lease, the log and the client.
 
+use std::fmt;
+
 use crate::lease::{ChecksumType, Delivery};
 
 /// Account of one stream, built while it moves.
@@ -30,5 +32,19 @@ impl Receipt {
             capacity_bytes: self.capacity_bytes,
             populated_bytes: self.populated_bytes,
         }
+    }
+}
+
+impl fmt::Display for Receipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.checksum_type {
+            ChecksumType::Sha1 => "sha1",
+            ChecksumType::Sha256 => "sha256",
+        };
+        write!(f, "{} bytes", self.stream_bytes)?;
+        if !self.checksum.is_empty() {
+            write!(f, ", {kind} {}", self.checksum)?;
+        }
+        write!(f, ", {} bytes populated, {} spliced", self.populated_bytes, self.spliced_bytes)
     }
 }

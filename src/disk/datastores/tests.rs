@@ -11,7 +11,10 @@ fn datastore() -> (tempfile::TempDir, Datastores) {
 }
 
 fn place(path: &str) -> Place {
-    Place { datastore: "ds".into(), path: path.into() }
+    Place {
+        datastore: "ds".into(),
+        path: path.into(),
+    }
 }
 
 #[test]
@@ -24,14 +27,24 @@ fn links_are_not_followed() {
     symlink("/proc/self/fd", directory.path().join("magic")).unwrap();
     for path in ["door/secret", "disk", "magic/0"] {
         let want = Want::default();
-        assert!(matches!(store.open(&place(path), want), Err(DiskError::Escapes { .. })), "open {path}");
-        assert!(matches!(store.inspect(&place(path)), Err(DiskError::Escapes { .. })), "inspect {path}");
+        assert!(
+            matches!(store.open(&place(path), want), Err(DiskError::Escapes { .. })),
+            "open {path}"
+        );
+        assert!(
+            matches!(store.inspect(&place(path)), Err(DiskError::Escapes { .. })),
+            "inspect {path}"
+        );
     }
     assert!(store.create_part(&place("door/new"), "t", Want::default()).is_err());
     assert!(store.make_parents(&place("door/a/b")).is_err());
     assert!(store.remove_final(&place("door/secret")).is_err());
     store.remove_final(&place("disk")).unwrap();
-    assert_eq!(std::fs::read(outside.path().join("secret")).unwrap(), b"secret", "only the link may go");
+    assert_eq!(
+        std::fs::read(outside.path().join("secret")).unwrap(),
+        b"secret",
+        "only the link may go"
+    );
 }
 
 #[test]
@@ -68,11 +81,29 @@ fn wrong_kinds_are_named() {
     std::fs::create_dir(directory.path().join("folder")).unwrap();
     std::fs::write(directory.path().join("file"), "x").unwrap();
     let kind = |path: &str| store.open(&place(path), Want::default()).err().unwrap();
-    assert!(matches!(kind("folder"), DiskError::WrongKind { found: "a directory", .. }));
-    assert!(matches!(kind("file/disk"), DiskError::WrongKind { found: "below a file", .. }));
+    assert!(matches!(
+        kind("folder"),
+        DiskError::WrongKind {
+            found: "a directory",
+            ..
+        }
+    ));
+    assert!(matches!(
+        kind("file/disk"),
+        DiskError::WrongKind {
+            found: "below a file",
+            ..
+        }
+    ));
     assert!(matches!(kind("missing/disk"), DiskError::NotFound { .. }));
-    let unknown = Place { datastore: "other".into(), path: "x".into() };
-    assert!(matches!(store.inspect(&unknown), Err(DiskError::UnknownDatastore { .. })));
+    let unknown = Place {
+        datastore: "other".into(),
+        path: "x".into(),
+    };
+    assert!(matches!(
+        store.inspect(&unknown),
+        Err(DiskError::UnknownDatastore { .. })
+    ));
 }
 
 #[test]

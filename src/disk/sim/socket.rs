@@ -43,14 +43,21 @@ enum Ended {
 }
 
 /// A simulated pipe.
-pub struct SimPipe(pub(super) RefCell<VecDeque<u8>>);
+#[derive(Default)]
+pub struct SimPipe(RefCell<VecDeque<u8>>);
 
 impl SimSocket {
     /// Both ends of a new connection.
     pub fn pair() -> (SimSocket, SimSocket) {
         let (there, back) = (Arc::new(Stream::default()), Arc::new(Stream::default()));
-        let near = End { incoming: there.clone(), outgoing: back.clone() };
-        let far = End { incoming: back, outgoing: there };
+        let near = End {
+            incoming: there.clone(),
+            outgoing: back.clone(),
+        };
+        let far = End {
+            incoming: back,
+            outgoing: there,
+        };
         (SimSocket(Arc::new(near)), SimSocket(Arc::new(far)))
     }
 
@@ -144,6 +151,27 @@ impl SimSocket {
             }
             changed.await;
         }
+    }
+}
+
+impl SimPipe {
+    /// Bytes in the pipe.
+    pub(super) fn held(&self) -> usize {
+        self.0.borrow().len()
+    }
+
+    pub(super) fn fill(&self, bytes: &[u8]) {
+        self.0.borrow_mut().extend(bytes);
+    }
+
+    /// The first `count` bytes, which stay.
+    pub(super) fn look(&self, count: usize) -> Vec<u8> {
+        self.0.borrow().iter().take(count).copied().collect()
+    }
+
+    /// Takes the first `count` bytes out.
+    pub(super) fn consume(&self, count: usize) {
+        self.0.borrow_mut().drain(..count);
     }
 }
 

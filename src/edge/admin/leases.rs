@@ -156,6 +156,7 @@ fn complete_urls(desk: &Desk, headers: &HeaderMap, mut lease: LeaseView) -> Leas
     if let Some(info) = &mut lease.info {
         for device in &mut info.device_url {
             device.url = desk.urls.complete(reached, &device.url);
+            device.datastore_key = desk.urls.complete(reached, &device.datastore_key);
             device.ssl_thumbprint = desk.urls.sha1_thumbprint.clone();
         }
     }

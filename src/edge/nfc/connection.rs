@@ -121,7 +121,18 @@ pub(super) async fn refuse<E: Engine>(
     method: &str,
     refusal: &Refusal,
 ) -> After {
-    if answer_with(desk, channel, method, refusal.status, refusal_answer(refusal, false)).await {
+    refuse_with(desk, channel, method, refusal.status, refusal_answer(refusal, false)).await
+}
+
+/// Refuses with a complete answer of the caller's, and closes.
+pub(super) async fn refuse_with<E: Engine>(
+    desk: &Desk<E>,
+    channel: &mut Channel<E>,
+    method: &str,
+    status: u16,
+    answer: Vec<u8>,
+) -> After {
+    if answer_with(desk, channel, method, status, answer).await {
         // The outcome does not matter: the connection ends either way.
         let _ = timeout(Duration::from_millis(LINGER_MS), linger(channel)).await;
     }

@@ -84,7 +84,7 @@ async fn send<E: Engine>(
     };
     match result {
         Ok(receipt) => {
-            tracing::info!(%lease, disk, ?receipt, "download ended");
+            tracing::info!(%lease, disk, %receipt, "download ended");
             said(true, promise.keep)
         }
         Err(error) => {

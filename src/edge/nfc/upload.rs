@@ -10,9 +10,9 @@ use futures_util::future::{Either, select};
 
 use super::body::RequestBody;
 use super::channel::Channel;
-use super::connection::{After, Request, answer_with, refuse, refuse_body, rendered};
+use super::connection::{After, Request, answer_with, refuse, refuse_body, refuse_with, rendered};
 use crate::edge::rescue::{self, Refusal};
-use crate::lease::{Flow, Grant, GrantRequest, Purpose};
+use crate::lease::{Flow, Grant, GrantRequest, Outcome, Purpose};
 use crate::transfer::ingest::{self, Landed, Resumable, Upload};
 use crate::transfer::{Engine, TransferError};
 use crate::wire::http::{
@@ -35,9 +35,12 @@ pub(super) async fn serve<E: Engine>(request: Request<'_, E>, channel: &mut Chan
         Err(denied) => return refuse_body(desk, channel, head, &rescue::denied(&denied)).await,
     };
     if let Err(error) = ingest::check(&grant, &upload) {
-        let after = refuse_upload(&request, channel, &error).await;
-        drop(grant);
-        return after;
+        // Nothing was touched: what is stored of an interrupted upload can still be continued.
+        if let Some(partial) = grant.partial.clone() {
+            // A lease that has died meanwhile changes nothing for this answer.
+            let _ = grant.settle(Outcome::Interrupted(partial)).await;
+        }
+        return refuse_upload(&request, channel, &error).await;
     }
     if announce(&request, channel, &grant, &upload).await.is_err() {
         return After::Close;
@@ -61,7 +64,12 @@ async fn receive<E: Engine>(
     let result = until_cut(&engine, &socket, flow, moving).await;
     match result {
         Ok(landed) => {
-            tracing::info!(%lease, disk, ?landed, "upload ended");
+            match &landed {
+                Landed::Whole(receipt) => tracing::info!(%lease, disk, %receipt, "upload ended"),
+                Landed::Part(partial) => {
+                    tracing::info!(%lease, disk, stored_bytes = partial.offset_bytes, "upload interrupted, can be continued");
+                }
+            }
             let keep = body.is_done() && request.head.keep_alive() && !request.head.must_close();
             let (status, answer) = success(request, &landed, keep);
             match answer_with(desk, channel, request.head.method().as_str(), status, answer).await {
@@ -182,8 +190,7 @@ async fn refuse_upload<E: Engine>(request: &Request<'_, E>, channel: &mut Channe
             .field("Connection", "close");
         let mut bytes = rendered(&answer);
         bytes.extend_from_slice(body.as_bytes());
-        answer_with(request.desk, channel, request.head.method().as_str(), 409, bytes).await;
-        return After::Close;
+        return refuse_with(request.desk, channel, request.head.method().as_str(), 409, bytes).await;
     }
     refuse(request.desk, channel, request.head.method().as_str(), &rescue::transfer(error)).await
 }

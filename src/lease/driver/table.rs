@@ -86,8 +86,8 @@ impl Table {
         }
     }
 
-    /// Takes up what the journal holds. A lease that was being prepared fails; one that was being cleaned is cleaned; a ready
-    /// one goes on with its full time, without transfers.
+    /// Takes up what the journal holds. A lease that was being prepared fails; one that was being cleaned is due for it at
+    /// once; a ready one goes on with its full time, without transfers.
     pub fn recover(&mut self, records: Vec<Record>) {
         let mut leases = Vec::new();
         for record in records {
@@ -104,7 +104,6 @@ impl Table {
                 true => self.touch(&id),
                 false => self.plan(&id),
             }
-            self.clean_up(&id);
         }
     }
 

@@ -1,4 +1,4 @@
-//! Fields of resumable uploads (draft-ietf-httpbis-resumable-upload, interop version 8: drafts 10 and later).
+//! Fields of resumable uploads (draft-ietf-httpbis-resumable-upload-11, which has interop version 8).
 //!
 //! Used by `edge/nfc` to read what a client knows about its upload and to say what is stored, and by our own client. The
 //! values are structured fields (RFC 9651): booleans are `?0` and `?1`, integers have at most 15 digits.

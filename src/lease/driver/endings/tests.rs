@@ -9,7 +9,7 @@ use crate::lease::journal::Memory;
 use crate::lease::spec::Kind;
 use crate::lease::task::TaskState;
 use crate::lease::view::LeaseState;
-use crate::lease::{Fault, Timeouts};
+use crate::lease::{Fault, Renewal, Timeouts};
 use crate::limits::{CANCEL_MS, CLEANUP_RETRY_MS, ENDED_LEASE_MS};
 
 #[tokio::test(start_paused = true)]
@@ -90,15 +90,29 @@ async fn an_export_leaves_what_is_stored_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn complete_waits_for_the_tail_of_an_upload() {
-    let stage = Stage::new();
-    let view = stage.import(1).await;
+    let stage = Stage::with(Timeouts {
+        renewal: Renewal::Client,
+        ..Timeouts::default()
+    });
+    let view = stage.import(2).await;
+    stage.deliver(&view, 1).await;
+    pass(250_000).await;
     let grant = stage.upload(&view, 0).await;
     let (leases, id) = (stage.leases.clone(), view.id.clone());
     let completing = tokio::spawn(async move { leases.complete(&id).await });
-    pass(5_000).await;
+    // The call itself renews the lease: its client may have no other thread.
+    for _ in 0..5 {
+        pass(50_000).await;
+        grant.flow.add(1);
+    }
     assert!(!completing.is_finished());
     assert_eq!(stage.state(&view.id).await, LeaseState::Ready);
-    assert_eq!(stage.grant(&view, 0, Purpose::Upload).await.err(), Some(Denied::Busy));
+    let another = stage.grant(&view, 1, Purpose::Upload).await;
+    assert_eq!(
+        another.err(),
+        Some(Denied::Busy),
+        "a new transfer would put the end off"
+    );
     grant.settle(Outcome::Delivered(delivery())).await.unwrap();
     completing.await.unwrap().unwrap();
     assert_eq!(stage.state(&view.id).await, LeaseState::Done);

@@ -1,5 +1,6 @@
 //! Deadlines as a client meets them.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::*;
@@ -143,6 +144,34 @@ async fn a_client_that_only_renews_does_not_keep_an_import_alive() {
     );
     pass(1).await;
     assert_eq!(stage.storage.calls()[1], "remove vm1 prepared 1 started [false]");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_attempt_gives_the_client_its_idle_time_anew() {
+    let stage = Stage::new();
+    let view = stage.import(1).await;
+    for seconds in 0..590 {
+        if seconds == 299 {
+            drop(stage.upload(&view, 0).await);
+        }
+        stage.leases.progress(&view.id, 0).await.unwrap();
+        pass(SECOND).await;
+    }
+    pass(10 * SECOND).await;
+    assert_eq!(stage.state(&view.id).await, LeaseState::Error);
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_spent_preparing_does_not_count() {
+    let stage = Stage::new();
+    stage.storage.preparing_hangs.store(true, Ordering::SeqCst);
+    let spec = crate::lease::driver::tests::spec(crate::lease::Kind::Import, "vm1", 1);
+    let view = stage.leases.begin(spec, None).await.unwrap();
+    tokio::time::advance(Duration::from_secs(400)).await;
+    assert_eq!(stage.state(&view.id).await, LeaseState::Initializing);
+    stage.storage.preparing_hangs.store(false, Ordering::SeqCst);
+    pass(299 * SECOND).await;
+    assert_eq!(stage.state(&view.id).await, LeaseState::Ready);
 }
 
 #[tokio::test(start_paused = true)]

@@ -39,6 +39,14 @@ fn a_ready_lease_comes_back_with_its_disks_its_urls_and_its_full_time() {
         second.checkpoint(partial(4096)).await.unwrap();
         view
     });
+    let kept: Vec<_> = journal
+        .clone()
+        .load()
+        .unwrap()
+        .iter()
+        .map(|record| record.key().to_string())
+        .collect();
+    assert_eq!(kept, [format!("lease/{}", before.id), format!("task/{}", before.task)]);
     life(async {
         let stage = restart(&journal, &storage);
         let view = stage.leases.get(&before.id).await.unwrap();

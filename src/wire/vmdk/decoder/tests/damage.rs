@@ -70,6 +70,25 @@ fn header_fields_are_bounded() {
 }
 
 #[test]
+fn a_front_directory_must_end_before_the_grains() {
+    // 384 tables: the directory takes three of the sectors before 128.
+    let with = |directory_sector| judge(&Sketch::new(header(384 * 65_536, directory_sector)).out);
+    let refused = with(126);
+    assert!(
+        matches!(
+            refused,
+            Err(VmdkError::HeaderField {
+                field: "gdOffset",
+                value: 126,
+                ..
+            })
+        ),
+        "{refused:?}"
+    );
+    assert!(with(125).is_ok());
+}
+
+#[test]
 fn other_kinds_of_vmdk_are_called_by_their_name() {
     for version in [0u32, 4, u32::MAX] {
         assert_eq!(
