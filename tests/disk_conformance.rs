@@ -2,6 +2,11 @@
 //! on a directory of the disk, on tmpfs and, as root, on a loop device.
 //!
 //! `disk_conformance/bench.rs` sets the places up, `targets.rs`, `names.rs` and `sockets.rs` hold the cases.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on should say where and stop"
+)]
 
 #[path = "disk_conformance/bench.rs"]
 mod bench;
@@ -180,7 +185,7 @@ fn a_mounted_device_is_refused_with_its_mount_point() {
 #[test]
 fn a_ring_with_operations_in_flight_ends() {
     if let Err(reason) = Uring::probe() {
-        println!("io_uring: NOT RUN ({reason})");
+        bench::not_run("io_uring", &reason);
         return;
     }
     let pool = run_uring(|| {}, async {

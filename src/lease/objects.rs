@@ -10,7 +10,7 @@ use super::spec::LeaseSpec;
 
 /// The stored objects of leases.
 pub trait Objects: Send + Sync + 'static {
-    /// Makes the targets of a lease usable: checks that they exist (export) or can be created (import), makes directories.
+    /// Makes the targets of a lease usable: checks that they exist (export) or can be created (import). Creates nothing itself.
     /// Answers one entry per disk, in the order of the spec. The lease is journaled before this is called.
     ///
     /// # Errors
@@ -39,7 +39,8 @@ pub struct Prepared {
     pub capacity_bytes: u64,
     /// Export of a verbatim target: size of the stored file.
     pub file_bytes: Option<u64>,
-    /// Directories that were made for it, relative to the datastore, outermost first.
+    /// Directories that are missing and will be made for it, relative to the datastore, outermost first. They go again with a
+    /// failed import.
     pub made_directories: Vec<String>,
     /// Whether the target is a block device: it has no part file, so a new upload overwrites the old content at once.
     pub device: bool,

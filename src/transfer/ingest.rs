@@ -267,7 +267,10 @@ async fn open_target<E: Engine>(
     let opened = dock
         .names(place, move |space, place| match resume {
             true => space.open_part(place, &owned_tag, Want { direct }),
-            false => space.create_part(place, &owned_tag, Want { direct }),
+            false => {
+                space.make_parents(place)?;
+                space.create_part(place, &owned_tag, Want { direct })
+            }
         })
         .await?;
     let file = dock.engine.adopt(opened).map_err(|error| storage(place, error))?;

@@ -50,11 +50,30 @@ impl<S: Space> Warehouse<S> {
                 if !disk.disk && wanted > free {
                     return Err(Fault::NoDiskSpace { file: place.to_string(), datastore: place.datastore });
                 }
-                let made_directories = self.space.make_parents(&place).map_err(|error| fault(&place, error))?;
+                let made_directories = self.missing_parents(&place)?;
                 Ok(Prepared { capacity_bytes: wanted, file_bytes: None, made_directories, device: false })
             }
             Err(error) => Err(fault(&place, error)),
         }
+    }
+
+    /// Directories the first upload will make. They are only named here: the journal must know them before they exist, or a
+    /// crash in between would leave them behind.
+    fn missing_parents(&self, place: &Place) -> Result<Vec<String>, Fault> {
+        let mut missing = Vec::new();
+        for (end, _) in place.path.match_indices('/') {
+            let parent = Place { datastore: place.datastore.clone(), path: place.path[..end].to_owned() };
+            match self.space.inspect(&parent) {
+                Ok(_) => {
+                    let reason = format!("{parent} is a file, not a directory");
+                    return Err(Fault::FileFault { file: place.to_string(), reason });
+                }
+                Err(error) if error.is_not_found() => missing.push(parent.path),
+                Err(DiskError::WrongKind { .. }) => {}
+                Err(error) => return Err(fault(&parent, error)),
+            }
+        }
+        Ok(missing)
     }
 
     fn prepare_device(&self, disk: &DiskSpec, place: &Place, device_bytes: u64) -> Result<Prepared, Fault> {
@@ -112,27 +131,11 @@ impl<S: Space> Warehouse<S> {
 
 impl<S: Space> Objects for Warehouse<S> {
     fn prepare(&self, _lease: &LeaseId, spec: &LeaseSpec) -> Result<Vec<Prepared>, Fault> {
-        let mut prepared: Vec<Prepared> = Vec::new();
-        for disk in &spec.disks {
-            let one = match spec.kind {
-                Kind::Import => self.prepare_import(disk),
-                Kind::Export => self.prepare_export(disk),
-            };
-            match one {
-                Ok(one) => prepared.push(one),
-                Err(fault) => {
-                    // Nothing was stored yet; directories made for earlier disks go again.
-                    for (disk, made) in spec.disks.iter().zip(&prepared) {
-                        let place = place_of(disk);
-                        if let Err(error) = self.space.remove_parents(&place, &made.made_directories) {
-                            tracing::warn!(%place, %error, "directory not removed");
-                        }
-                    }
-                    return Err(fault);
-                }
-            }
-        }
-        Ok(prepared)
+        let one = |disk: &DiskSpec| match spec.kind {
+            Kind::Import => self.prepare_import(disk),
+            Kind::Export => self.prepare_export(disk),
+        };
+        spec.disks.iter().map(one).collect()
     }
 
     fn remove(

@@ -1,5 +1,6 @@
 //! Where the cases run: one engine, one datastore, connections to play with, and the root-only places.
 
+use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -21,9 +22,12 @@ const BUFFERS: usize = 24;
 pub struct Bench<E: Engine> {
     pub engine: E,
     pub space: Rc<E::Space>,
-    /// New connections of every kind, both ends.
-    pub pairs: fn(&E) -> Vec<(E::Socket, E::Socket)>,
+    /// New connections of every kind.
+    pub pairs: fn(&E) -> Vec<Pair<E>>,
 }
+
+/// Both ends of a connection.
+pub type Pair<E> = (<E as Engine>::Socket, <E as Engine>::Socket);
 
 impl<E: Engine> Bench<E> {
     pub fn place(&self, path: &str) -> Place {
@@ -72,7 +76,7 @@ impl<E: Engine> Bench<E> {
     }
 
     /// One connection, of whatever kind comes first.
-    pub fn pair(&self) -> (E::Socket, E::Socket) {
+    pub fn pair(&self) -> Pair<E> {
         (self.pairs)(&self.engine).remove(0)
     }
 }
@@ -83,12 +87,11 @@ pub fn datastores(backing: Backing) -> Datastores {
 
 pub fn on_uring(backing: Backing, cases: impl AsyncFnOnce(Bench<Uring>)) {
     if let Err(reason) = Uring::probe() {
-        println!("io_uring: NOT RUN ({reason})");
+        not_run("io_uring", &reason);
         return;
     }
     let run = async {
         let engine = Uring::new(BUFFERS).unwrap();
-        println!("buffers registered: {}", engine.is_registered());
         cases(Bench {
             engine,
             space: Rc::new(datastores(backing)),
@@ -134,7 +137,7 @@ fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
-fn real_pairs<E: Attach>(engine: &E) -> Vec<(E::Socket, E::Socket)> {
+fn real_pairs<E: Attach>(engine: &E) -> Vec<Pair<E>> {
     let (near, far) = UnixStream::pair().unwrap();
     vec![
         tcp_pair(engine),
@@ -142,7 +145,7 @@ fn real_pairs<E: Attach>(engine: &E) -> Vec<(E::Socket, E::Socket)> {
     ]
 }
 
-pub fn tcp_pair<E: Attach>(engine: &E) -> (E::Socket, E::Socket) {
+pub fn tcp_pair<E: Attach>(engine: &E) -> Pair<E> {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (far, _) = listener.accept().unwrap();
@@ -176,7 +179,7 @@ impl LoopDevice {
                 _image: scratch,
             }),
             Err(reason) => {
-                println!("loop device: NOT RUN ({case}: {reason})");
+                not_run("loop device", &format!("{case}: {reason}"));
                 None
             }
         }
@@ -186,7 +189,7 @@ impl LoopDevice {
     pub fn mount(&self) -> Option<Mount> {
         let made = output(Command::new("mke2fs").arg("-q").arg(&self.path));
         if let Err(reason) = made {
-            println!("mounted device: NOT RUN ({reason})");
+            not_run("mounted device", &reason);
             return None;
         }
         Mount::new(&[self.path.to_str().unwrap()])
@@ -196,7 +199,7 @@ impl LoopDevice {
 impl Drop for LoopDevice {
     fn drop(&mut self) {
         if let Err(reason) = output(Command::new("losetup").arg("--detach").arg(&self.path)) {
-            println!("{} is still attached: {reason}", self.path.display());
+            eprintln!("{} is still attached: {reason}", self.path.display());
         }
     }
 }
@@ -214,7 +217,7 @@ impl Mount {
         match output(Command::new("mount").args(arguments).arg(point.path())) {
             Ok(_) => Some(Mount(point)),
             Err(reason) => {
-                println!("mount: NOT RUN ({reason})");
+                not_run("mount", &reason);
                 None
             }
         }
@@ -228,7 +231,7 @@ impl Mount {
 impl Drop for Mount {
     fn drop(&mut self) {
         if let Err(reason) = output(Command::new("umount").arg(self.0.path())) {
-            println!("{} is still mounted: {reason}", self.0.path().display());
+            eprintln!("{} is still mounted: {reason}", self.0.path().display());
         }
     }
 }
@@ -247,6 +250,11 @@ impl SmallTmpfs {
             _mount: mount,
         })
     }
+}
+
+/// Says what was left out, past the test harness, which would keep it to itself.
+pub fn not_run(what: &str, reason: &str) {
+    let _ = writeln!(std::io::stderr(), "{what}: NOT RUN ({reason})");
 }
 
 fn output(command: &mut Command) -> Result<String, String> {
