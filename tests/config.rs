@@ -14,14 +14,14 @@ const SAMPLE: &str = include_str!("../config/diskferry.toml");
 /// The sample with the settings behind `#` switched on.
 fn sample_with_everything() -> String {
     let is_setting = |rest: &str| rest.starts_with(|first: char| first.is_ascii_lowercase() || first == '[');
-    SAMPLE
-        .lines()
-        .map(|line| line.strip_prefix('#').filter(|rest| is_setting(rest)).unwrap_or(line))
-        .fold(String::new(), |mut text, line| {
+    SAMPLE.lines().map(|line| line.strip_prefix('#').filter(|rest| is_setting(rest)).unwrap_or(line)).fold(
+        String::new(),
+        |mut text, line| {
             text.push_str(line);
             text.push('\n');
             text
-        })
+        },
+    )
 }
 
 #[expect(clippy::unwrap_used, reason = "part of the tests")]
@@ -35,19 +35,12 @@ fn load_text(dir: &Path, text: &str) -> Result<config::Resolved, Vec<Mistake>> {
 fn shown(dir: &Path, mistakes: &[Mistake]) -> Vec<String> {
     let prefix = format!("{}:", dir.join("diskferry.toml").display());
     let dir = format!("{}/", dir.display());
-    mistakes
-        .iter()
-        .map(|mistake| mistake.to_string().replace(&prefix, "").replace(&dir, ""))
-        .collect()
+    mistakes.iter().map(|mistake| mistake.to_string().replace(&prefix, "").replace(&dir, "")).collect()
 }
 
 #[test]
 fn the_sample_as_it_is_shows_the_defaults() {
-    let sample = config::load(Some(Path::new(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/config/diskferry.toml"
-    ))))
-    .unwrap();
+    let sample = config::load(Some(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/config/diskferry.toml")))).unwrap();
     assert_eq!(sample, config::load(None).unwrap());
 }
 
@@ -58,20 +51,10 @@ fn the_sample_names_every_key_there_is_and_no_other() {
     for (section, item) in document.iter() {
         let named = schema::section(section).is_some_and(|known| known.named);
         let tables: Vec<_> = match named {
-            true => item
-                .as_table()
-                .unwrap()
-                .iter()
-                .map(|(_, item)| item.as_table().unwrap())
-                .collect(),
+            true => item.as_table().unwrap().iter().map(|(_, item)| item.as_table().unwrap()).collect(),
             false => vec![item.as_table().unwrap()],
         };
-        in_sample.extend(
-            tables
-                .iter()
-                .flat_map(|table| table.iter())
-                .map(|(key, _)| format!("{section}.{key}")),
-        );
+        in_sample.extend(tables.iter().flat_map(|table| table.iter()).map(|(key, _)| format!("{section}.{key}")));
     }
     let known: BTreeSet<String> = schema::SECTIONS
         .iter()
@@ -93,29 +76,16 @@ fn the_sample_with_everything_switched_on_can_be_used() {
         .replace("/var/lib/diskferry", "state")
         .replace("/srv/disks", "disks");
     // This machine need not have the device of the example.
-    let without_device: String = text
-        .lines()
-        .take_while(|line| *line != "[datastore.nvme1]")
-        .map(|line| format!("{line}\n"))
-        .collect();
+    let without_device: String =
+        text.lines().take_while(|line| *line != "[datastore.nvme1]").map(|line| format!("{line}\n")).collect();
     let resolved = load_text(dir, &without_device).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
     assert_eq!(resolved.listen.advertise.as_deref(), Some("ferry.example"));
     assert_eq!(resolved.tls.unwrap().key, dir.join("key.pem"));
     assert_eq!(resolved.state.dir, dir.join("state"));
-    assert_eq!(
-        resolved.users.iter().map(|user| user.name.as_str()).collect::<Vec<_>>(),
-        ["backup", "lab", "root"]
-    );
+    assert_eq!(resolved.users.iter().map(|user| user.name.as_str()).collect::<Vec<_>>(), ["backup", "lab", "root"]);
     assert_eq!(resolved.datastores[0].backing, Backing::Directory(dir.join("disks")));
-    let warned: Vec<&str> = resolved
-        .warnings
-        .iter()
-        .map(|warning| warning.message.as_str())
-        .collect();
-    assert!(
-        warned.iter().any(|message| message.contains("[user.lab]")),
-        "{warned:?}"
-    );
+    let warned: Vec<&str> = resolved.warnings.iter().map(|warning| warning.message.as_str()).collect();
+    assert!(warned.iter().any(|message| message.contains("[user.lab]")), "{warned:?}");
 
     if let Err(mistakes) = load_text(dir, &text) {
         assert_eq!(mistakes.len(), 1, "{mistakes:#?}");
@@ -214,14 +184,8 @@ const BAD: &[(&str, &[&str])] = &[
             "20:8: gone: No such file or directory (os error 2); make the directory first, or mend the path",
         ],
     ),
-    (
-        "[listen]\n[listen]\n",
-        &["2:2: not valid TOML: duplicate key; mend the syntax; see https://toml.io"],
-    ),
-    (
-        "[[listen]]\ndata = \"127.0.0.1:1\"\n",
-        &["1:3: `listen` is a section; write it as [listen]"],
-    ),
+    ("[listen]\n[listen]\n", &["2:2: not valid TOML: duplicate key; mend the syntax; see https://toml.io"]),
+    ("[[listen]]\ndata = \"127.0.0.1:1\"\n", &["1:3: `listen` is a section; write it as [listen]"]),
 ];
 
 #[test]
@@ -243,13 +207,7 @@ fn a_file_that_cannot_be_read_is_a_mistake_too() {
     let missing: PathBuf = dir.join("missing.toml");
     let mistakes = config::load(Some(&missing)).unwrap_err();
     assert_eq!(mistakes.len(), 1);
-    assert!(
-        mistakes[0]
-            .to_string()
-            .contains("missing.toml: cannot be read: No such file"),
-        "{}",
-        mistakes[0]
-    );
+    assert!(mistakes[0].to_string().contains("missing.toml: cannot be read: No such file"), "{}", mistakes[0]);
 
     fs::write(dir.join("diskferry.toml"), b"[listen]\nadvertise = \"\xff\"\n").unwrap();
     let mistakes = config::load(Some(&dir.join("diskferry.toml"))).unwrap_err();

@@ -2,11 +2,7 @@
 //! on a directory of the disk, on tmpfs and, as root, on a loop device.
 //!
 //! `disk_conformance/bench.rs` sets the places up, `targets.rs`, `names.rs` and `sockets.rs` hold the cases.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test that cannot go on should say where and stop"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should say where and stop")]
 
 #[path = "disk_conformance/bench.rs"]
 mod bench;
@@ -61,11 +57,7 @@ async fn on_any_target<E: Engine>(bench: &Bench<E>) {
         sockets::bytes_are_spliced_both_ways(bench, direct).await;
         sockets::a_refused_splice_loses_nothing(bench, direct).await;
     }
-    assert_eq!(
-        bench.engine.pool().available(),
-        bench.engine.pool().capacity(),
-        "a buffer did not come home"
-    );
+    assert_eq!(bench.engine.pool().available(), bench.engine.pool().capacity(), "a buffer did not come home");
 }
 
 #[test]
@@ -96,9 +88,7 @@ fn uring_on_a_loop_device() {
     let Some(device) = LoopDevice::attach("uring") else {
         return;
     };
-    on_uring(Backing::Device(device.path.clone()), async |bench| {
-        on_device(bench).await
-    });
+    on_uring(Backing::Device(device.path.clone()), async |bench| on_device(bench).await);
 }
 
 #[test]
@@ -118,9 +108,7 @@ fn blocking_on_a_loop_device() {
     let Some(device) = LoopDevice::attach("blocking") else {
         return;
     };
-    on_blocking(Backing::Device(device.path.clone()), async |bench| {
-        on_device(bench).await
-    });
+    on_blocking(Backing::Device(device.path.clone()), async |bench| on_device(bench).await);
 }
 
 #[test]
@@ -152,12 +140,8 @@ async fn on_device<E: Engine>(bench: Bench<E>) {
 #[test]
 fn a_full_disk_says_so() {
     let Some(full) = SmallTmpfs::mount() else { return };
-    on_uring(Backing::Directory(full.path.clone()), async |bench| {
-        targets::space_runs_out(&bench).await
-    });
-    on_blocking(Backing::Directory(full.path.clone()), async |bench| {
-        targets::space_runs_out(&bench).await
-    });
+    on_uring(Backing::Directory(full.path.clone()), async |bench| targets::space_runs_out(&bench).await);
+    on_blocking(Backing::Directory(full.path.clone()), async |bench| targets::space_runs_out(&bench).await);
 }
 
 #[test]
@@ -167,14 +151,8 @@ fn a_mounted_device_is_refused_with_its_mount_point() {
     };
     let Some(mount) = device.mount() else { return };
     let store = bench::datastores(Backing::Device(device.path.clone()));
-    let place = Place {
-        datastore: bench::DATASTORE.into(),
-        path: "disk".into(),
-    };
-    for refused in [
-        store.check_device(&place),
-        store.create_part(&place, "t", Default::default()).map(drop),
-    ] {
+    let place = Place { datastore: bench::DATASTORE.into(), path: "disk".into() };
+    for refused in [store.check_device(&place), store.create_part(&place, "t", Default::default()).map(drop)] {
         match refused {
             Err(DiskError::Busy { by, .. }) => assert!(by.contains(mount.path().to_str().unwrap()), "{by}"),
             other => panic!("{other:?}"),
@@ -199,29 +177,18 @@ fn a_ring_with_operations_in_flight_ends() {
         });
         let buffer = engine.pool().take().await;
         let receive = engine.recv(&near, buffer, 100, diskferry::disk::Receive::Take);
-        assert!(
-            tokio::time::timeout(std::time::Duration::from_millis(20), receive)
-                .await
-                .is_err()
-        );
+        assert!(tokio::time::timeout(std::time::Duration::from_millis(20), receive).await.is_err());
         assert_eq!(engine.pool().available(), 2);
         std::mem::forget(near);
         engine.pool().clone()
     })
     .unwrap();
-    assert_eq!(
-        pool.available(),
-        4,
-        "cancelled operations must give their buffers back before the ring goes"
-    );
+    assert_eq!(pool.available(), 4, "cancelled operations must give their buffers back before the ring goes");
 }
 
 #[test]
 fn an_engine_without_a_ring_is_refused() {
     assert!(matches!(Uring::new(1), Err(DiskError::Engine { .. })));
-    let kinds = [
-        Blocking::new(1).kind().to_string(),
-        diskferry::disk::Sim::new(1).kind().to_string(),
-    ];
+    let kinds = [Blocking::new(1).kind().to_string(), diskferry::disk::Sim::new(1).kind().to_string()];
     assert_eq!(kinds, ["blocking", "sim"]);
 }

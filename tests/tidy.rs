@@ -29,10 +29,7 @@ fn root() -> &'static Path {
 /// Applies a rule to every file.
 fn keeps(rule: impl Fn(&SourceFile) -> Vec<String>) {
     let files = modules::read_all(root());
-    assert!(
-        files.iter().any(|file| file.path == "src/lib.rs"),
-        "the files were not found"
-    );
+    assert!(files.iter().any(|file| file.path == "src/lib.rs"), "the files were not found");
     let complaints: Vec<String> = files.iter().flat_map(rule).collect();
     assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
 }

@@ -2,10 +2,7 @@
 //!
 //! Without qemu-img the tests say that they did not run; `tests/run` installs it.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "in the helpers of a test every failed step is a failed test"
-)]
+#![expect(clippy::unwrap_used, reason = "in the helpers of a test every failed step is a failed test")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -57,11 +54,7 @@ fn what_qemu_writes_is_read() {
         assert!(summary.tables_verified, "{name}");
         assert_eq!(summary.header.capacity_bytes(), disk.len() as u64, "{name}");
         let tail = &stream[stream.len().saturating_sub(4096)..];
-        assert_eq!(
-            check_container(&stream[..512], tail, stream.len() as u64),
-            Ok(summary.header),
-            "{name}"
-        );
+        assert_eq!(check_container(&stream[..512], tail, stream.len() as u64), Ok(summary.header), "{name}");
     }
 }
 
@@ -81,10 +74,7 @@ fn a_truncated_qemu_stream_is_refused() {
     let stream = qemu_stream(scratch.path(), &disk);
     let data_end = stream.iter().rposition(|&byte| byte != 0).unwrap() + 1;
     for length in (0..data_end).step_by(512) {
-        assert!(
-            decode(&stream[..length], disk.len()).is_err(),
-            "cut at {length} of {data_end}"
-        );
+        assert!(decode(&stream[..length], disk.len()).is_err(), "cut at {length} of {data_end}");
     }
 }
 
@@ -94,10 +84,7 @@ fn what_we_write_is_read_by_qemu() {
     for (name, disk) in disks() {
         for level in [Level::Fast, Level::Balanced, Level::Default, Level::Best] {
             let stream = encode(&disk, level);
-            assert!(
-                decode(&stream, disk.len()).is_ok_and(|(found, _)| found == disk),
-                "{name}: our own reader"
-            );
+            assert!(decode(&stream, disk.len()).is_ok_and(|(found, _)| found == disk), "{name}: our own reader");
             let (raw, vmdk) = (scratch.path().join("disk.raw"), scratch.path().join("ours.vmdk"));
             std::fs::write(&raw, &disk).unwrap();
             std::fs::write(&vmdk, &stream).unwrap();
@@ -113,9 +100,7 @@ fn what_we_write_is_read_by_qemu() {
 
 /// Decodes and inflates a stream into a disk.
 fn decode(stream: &[u8], capacity_bytes: usize) -> Result<(Vec<u8>, Summary), VmdkError> {
-    let mut decoder = Decoder::new(DecodeLimits {
-        capacity_limit_bytes: capacity_bytes as u64,
-    });
+    let mut decoder = Decoder::new(DecodeLimits { capacity_limit_bytes: capacity_bytes as u64 });
     let mut grains = BTreeMap::new();
     for piece in stream.chunks(77_777) {
         decoder.push(piece, &mut |piece| {
@@ -136,10 +121,7 @@ fn decode(stream: &[u8], capacity_bytes: usize) -> Result<(Vec<u8>, Summary), Vm
 
 /// Writes a disk as a stream.
 fn encode(disk: &[u8], level: Level) -> Vec<u8> {
-    let options = StreamOptions {
-        capacity_bytes: disk.len() as u64,
-        content_id: *b"interoperability",
-    };
+    let options = StreamOptions { capacity_bytes: disk.len() as u64, content_id: *b"interoperability" };
     let (mut writer, mut deflater) = (StreamWriter::new(options).unwrap(), Deflater::new(level));
     let (mut out, mut compressed) = (Vec::new(), Vec::new());
     for (index, grain) in disk.chunks(GRAIN).enumerate().filter(|(_, grain)| !is_zero(grain)) {
@@ -147,9 +129,7 @@ fn encode(disk: &[u8], level: Level) -> Vec<u8> {
         grain.resize(GRAIN, 0);
         compressed.clear();
         deflater.deflate(&grain, &mut compressed);
-        writer
-            .grain((index * GRAIN / 512) as u64, &compressed, &mut out)
-            .unwrap();
+        writer.grain((index * GRAIN / 512) as u64, &compressed, &mut out).unwrap();
     }
     writer.finish(&mut out);
     out

@@ -38,18 +38,8 @@ struct Verdict<'a> {
 
 fn as_json(outcome: &Result<Resolved, Vec<Mistake>>) -> String {
     let verdict = match outcome {
-        Ok(resolved) => Verdict {
-            ok: true,
-            mistakes: &[],
-            warnings: &resolved.warnings,
-            settings: Some(resolved),
-        },
-        Err(mistakes) => Verdict {
-            ok: false,
-            mistakes,
-            warnings: &[],
-            settings: None,
-        },
+        Ok(resolved) => Verdict { ok: true, mistakes: &[], warnings: &resolved.warnings, settings: Some(resolved) },
+        Err(mistakes) => Verdict { ok: false, mistakes, warnings: &[], settings: None },
     };
     // Only a path that is not UTF-8 makes this fail.
     serde_json::to_string(&verdict).unwrap_or_else(|error| format!("{{\"ok\":false,\"error\":\"{error}\"}}"))

@@ -128,11 +128,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, ExitC
     try_parse(words).map_err(|error| {
         // A closed terminal is no reason to end differently.
         let _ = error.print();
-        if error.use_stderr() {
-            Exit::Usage.into()
-        } else {
-            Exit::Done.into()
-        }
+        if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() }
     })
 }
 
@@ -301,10 +297,7 @@ impl Arguments {
         Ok(match self.command {
             Words::Serve(words) => Command::Serve { config: words.config },
             Words::Demo(words) => Command::Demo(words.resolve()),
-            Words::CheckConfig(words) => Command::CheckConfig {
-                file: words.file,
-                json: words.json,
-            },
+            Words::CheckConfig(words) => Command::CheckConfig { file: words.file, json: words.json },
             Words::Lease(words) => Command::Lease(words.resolve()?),
         })
     }
@@ -316,20 +309,13 @@ impl DemoWords {
             Some(file) => DemoDisk::File(file),
             None => DemoDisk::Made { size_bytes: self.size },
         };
-        Demo {
-            disk,
-            tls: self.tls,
-            json: self.json,
-            keep: self.keep,
-        }
+        Demo { disk, tls: self.tls, json: self.json, keep: self.keep }
     }
 }
 
 impl LeaseWords {
     fn resolve(self) -> Result<Lease, clap::Error> {
-        let token_file = self
-            .token_file
-            .or_else(|| config::default_state_dir().map(|dir| dir.join("admin.token")));
+        let token_file = self.token_file.or_else(|| config::default_state_dir().map(|dir| dir.join("admin.token")));
         let Some(token_file) = token_file else {
             let message = "--token-file is needed: neither XDG_STATE_HOME nor HOME says where the state directory is";
             return Err(Arguments::command().error(ErrorKind::MissingRequiredArgument, message));
@@ -339,12 +325,7 @@ impl LeaseWords {
             LeaseWord::Show { id } => LeaseAction::Show { id },
             LeaseWord::Abort { id } => LeaseAction::Abort { id },
         };
-        Ok(Lease {
-            action,
-            server: self.server,
-            token_file,
-            json: self.json,
-        })
+        Ok(Lease { action, server: self.server, token_file, json: self.json })
     }
 }
 

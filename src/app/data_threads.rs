@@ -49,7 +49,11 @@ pub(super) fn choose(wanted: config::Engine) -> Result<EngineKind, String> {
 ///
 /// # Errors
 /// The operating system's, when a thread cannot be made.
-pub(super) fn start(kind: EngineKind, data: &Data, cargo: &Cargo) -> std::io::Result<(Vec<Berth>, Vec<JoinHandle<()>>)> {
+pub(super) fn start(
+    kind: EngineKind,
+    data: &Data,
+    cargo: &Cargo,
+) -> std::io::Result<(Vec<Berth>, Vec<JoinHandle<()>>)> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = match (data.threads, kind) {
         (0, EngineKind::Blocking) => cores * BLOCKING_THREADS_PER_CORE,
@@ -92,11 +96,7 @@ fn run(kind: EngineKind, buffers: usize, cargo: Cargo, arrivals: mpsc::Unbounded
     }
 }
 
-async fn serve<E: Attach<Space = Datastores>>(
-    engine: E,
-    cargo: Cargo,
-    arrivals: mpsc::UnboundedReceiver<Arrival>,
-) {
+async fn serve<E: Attach<Space = Datastores>>(engine: E, cargo: Cargo, arrivals: mpsc::UnboundedReceiver<Arrival>) {
     let Cargo { leases, space, crew, tls, transfer_metrics, nfc_metrics } = cargo;
     let dock = Dock::new(engine, space, crew, transfer_metrics);
     run_thread(Desk { leases, dock, tls, metrics: nfc_metrics }, arrivals).await;

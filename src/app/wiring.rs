@@ -307,12 +307,9 @@ fn urls(config: &Resolved, data_port: u16, data_tls_port: u16, identity: &Identi
     let advertise = config.listen.advertise.clone();
     match config.listen.lease_urls {
         config::Scheme::Http => Urls { scheme: "http", advertise, port: data_port, sha1_thumbprint: String::new() },
-        config::Scheme::Https => Urls {
-            scheme: "https",
-            advertise,
-            port: data_tls_port,
-            sha1_thumbprint: identity.sha1_thumbprint.clone(),
-        },
+        config::Scheme::Https => {
+            Urls { scheme: "https", advertise, port: data_tls_port, sha1_thumbprint: identity.sha1_thumbprint.clone() }
+        }
     }
 }
 

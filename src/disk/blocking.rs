@@ -36,23 +36,16 @@ pub struct BlockingSocket(Arc<TcpStream>);
 impl Blocking {
     /// An engine with `pool_buffers` buffers.
     pub fn new(pool_buffers: usize) -> Blocking {
-        Blocking {
-            pool: Pool::new(pool_buffers),
-            pipes: Shelf::new(),
-        }
+        Blocking { pool: Pool::new(pool_buffers), pipes: Shelf::new() }
     }
 }
 
 impl Attach for Blocking {
     fn attach(&self, connection: OwnedFd) -> Result<BlockingSocket, DiskError> {
-        let failed = |error: io::Error| DiskError::Engine {
-            why: format!("cannot watch a socket: {error}"),
-        };
+        let failed = |error: io::Error| DiskError::Engine { why: format!("cannot watch a socket: {error}") };
         let connection = std::net::TcpStream::from(connection);
         connection.set_nonblocking(true).map_err(failed)?;
-        Ok(BlockingSocket(Arc::new(
-            TcpStream::from_std(connection).map_err(failed)?,
-        )))
+        Ok(BlockingSocket(Arc::new(TcpStream::from_std(connection).map_err(failed)?)))
     }
 }
 
@@ -62,10 +55,7 @@ impl BlockingSocket {
         ready: Interest,
         mut operation: impl FnMut(BorrowedFd<'_>) -> Result<T, Errno>,
     ) -> Result<T, Errno> {
-        let done = self
-            .0
-            .async_io(ready, || operation(self.0.as_fd()).map_err(io::Error::from))
-            .await;
+        let done = self.0.async_io(ready, || operation(self.0.as_fd()).map_err(io::Error::from)).await;
         done.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
     }
 }
@@ -134,9 +124,7 @@ impl Engine for Blocking {
     }
 
     async fn splice_in(&self, socket: &BlockingSocket, pipe: &Pipe, limit: usize) -> Result<usize, DiskError> {
-        let moved = socket
-            .when(Interest::READABLE, |fd| pipe.ends().fill_from_socket(fd, limit))
-            .await;
+        let moved = socket.when(Interest::READABLE, |fd| pipe.ends().fill_from_socket(fd, limit)).await;
         moved.map_err(|source| DiskError::socket("splice from socket", source))
     }
 
@@ -185,9 +173,7 @@ impl Engine for Blocking {
             Receive::Peek => RecvFlags::PEEK,
         };
         let space = &mut buffer[part];
-        let received = socket
-            .when(Interest::READABLE, |fd| rustix::net::recv(fd, &mut *space, flags))
-            .await;
+        let received = socket.when(Interest::READABLE, |fd| rustix::net::recv(fd, &mut *space, flags)).await;
         (buffer, received.map(|(count, _)| count))
     }
 
@@ -198,16 +184,8 @@ impl Engine for Blocking {
         part: Range<usize>,
         more: bool,
     ) -> (Buffer, Result<usize, Errno>) {
-        let flags = if more {
-            SendFlags::NOSIGNAL | SendFlags::MORE
-        } else {
-            SendFlags::NOSIGNAL
-        };
-        let sent = socket
-            .when(Interest::WRITABLE, |fd| {
-                rustix::net::send(fd, &buffer[part.clone()], flags)
-            })
-            .await;
+        let flags = if more { SendFlags::NOSIGNAL | SendFlags::MORE } else { SendFlags::NOSIGNAL };
+        let sent = socket.when(Interest::WRITABLE, |fd| rustix::net::send(fd, &buffer[part.clone()], flags)).await;
         (buffer, sent)
     }
 
@@ -233,13 +211,7 @@ impl Engine for Blocking {
         mut offset_bytes: u64,
         limit: usize,
     ) -> Result<usize, Errno> {
-        splice(
-            file.main_at(offset_bytes, limit),
-            Some(&mut offset_bytes),
-            pipe.ends().write(),
-            None,
-            limit,
-        )
+        splice(file.main_at(offset_bytes, limit), Some(&mut offset_bytes), pipe.ends().write(), None, limit)
     }
 
     async fn splice_out_some(
@@ -249,9 +221,7 @@ impl Engine for Blocking {
         length: usize,
         more: bool,
     ) -> Result<usize, Errno> {
-        socket
-            .when(Interest::WRITABLE, |fd| pipe.ends().empty_to_socket(fd, length, more))
-            .await
+        socket.when(Interest::WRITABLE, |fd| pipe.ends().empty_to_socket(fd, length, more)).await
     }
 
     async fn read_pipe_some(&self, pipe: &Pipe, mut buffer: Buffer, limit: usize) -> (Buffer, Result<usize, Errno>) {

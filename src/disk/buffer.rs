@@ -32,10 +32,7 @@ impl Pool {
     /// A pool of `buffers` buffers (at least one). Their memory is zeroed, and only used once they are.
     pub fn new(buffers: usize) -> Pool {
         let arena = Arena::new(buffers.max(1));
-        Pool {
-            permits: Arc::new(Semaphore::new(arena.slots())),
-            arena,
-        }
+        Pool { permits: Arc::new(Semaphore::new(arena.slots())), arena }
     }
 
     /// A buffer at its full length, or `None` when all are in use or others wait for one.
@@ -72,11 +69,7 @@ impl Pool {
 
     fn lend(&self, permit: OwnedSemaphorePermit) -> Option<Buffer> {
         let slot = self.arena.take()?;
-        Some(Buffer {
-            slot,
-            len: BUFFER_BYTES,
-            _permit: permit,
-        })
+        Some(Buffer { slot, len: BUFFER_BYTES, _permit: permit })
     }
 }
 

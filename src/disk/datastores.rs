@@ -46,11 +46,7 @@ impl Datastores {
                 Backing::Device(path) => (path.clone(), Device::find(path).map(Store::Device)),
             };
             let path = path.display().to_string();
-            let bad = |why| DiskError::BadDatastore {
-                name: name.clone(),
-                path: path.clone(),
-                why,
-            };
+            let bad = |why| DiskError::BadDatastore { name: name.clone(), path: path.clone(), why };
             let store = opened.map_err(bad)?;
             if stores.insert(name.clone(), store).is_some() {
                 return Err(bad("another datastore has this name".into()));
@@ -60,9 +56,7 @@ impl Datastores {
     }
 
     fn store(&self, place: &Place) -> Result<&Store, DiskError> {
-        self.0.get(&place.datastore).ok_or_else(|| DiskError::UnknownDatastore {
-            name: place.datastore.clone(),
-        })
+        self.0.get(&place.datastore).ok_or_else(|| DiskError::UnknownDatastore { name: place.datastore.clone() })
     }
 }
 

@@ -49,10 +49,7 @@ pub enum Via {
 }
 
 /// Moves bytes between targets, sockets and pipes. Offsets and lengths are bytes.
-#[expect(
-    async_fn_in_trait,
-    reason = "engines live on one thread; their futures need not be Send"
-)]
+#[expect(async_fn_in_trait, reason = "engines live on one thread; their futures need not be Send")]
 pub trait Engine: Clone + 'static {
     /// An open target.
     type File: Clone + 'static;
@@ -251,9 +248,7 @@ pub trait Engine: Clone + 'static {
             let at_bytes = offset_bytes.saturating_add(done as u64);
             match self.splice_to_file_some(pipe, file, at_bytes, length - done, via).await {
                 Ok(0) => {
-                    return Err(DiskError::Engine {
-                        why: "the pipe holds fewer bytes than it should".into(),
-                    });
+                    return Err(DiskError::Engine { why: "the pipe holds fewer bytes than it should".into() });
                 }
                 Ok(count) => done += count,
                 Err(Errno::INTR) => {}
@@ -299,9 +294,7 @@ pub trait Engine: Clone + 'static {
         while done < length {
             match self.splice_out_some(pipe, socket, length - done, more).await {
                 Ok(0) => {
-                    return Err(DiskError::Engine {
-                        why: "the pipe holds fewer bytes than it should".into(),
-                    });
+                    return Err(DiskError::Engine { why: "the pipe holds fewer bytes than it should".into() });
                 }
                 Ok(count) => done += count,
                 Err(Errno::INTR) => {}

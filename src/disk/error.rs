@@ -197,11 +197,7 @@ impl DiskError {
     pub(super) fn storage(op: &'static str, offset_bytes: u64, source: Errno) -> DiskError {
         match source {
             Errno::NOSPC | Errno::DQUOT => DiskError::NoSpace { op, offset_bytes },
-            source => DiskError::Io {
-                op,
-                offset_bytes,
-                source,
-            },
+            source => DiskError::Io { op, offset_bytes, source },
         }
     }
 

@@ -42,13 +42,7 @@ pub(super) struct Route<'a> {
 impl File {
     pub(super) fn new(buffered: OwnedFd, direct: Option<OwnedFd>, device: bool) -> File {
         let (direct_refused, failed_sync) = (AtomicBool::new(false), AtomicI32::new(0));
-        File(Arc::new(Open {
-            buffered,
-            direct,
-            device,
-            direct_refused,
-            failed_sync,
-        }))
+        File(Arc::new(Open { buffered, direct, device, direct_refused, failed_sync }))
     }
 
     /// Whether aligned operations bypass the page cache.
@@ -85,11 +79,7 @@ impl File {
 
     /// The descriptor to splice this range from.
     pub(super) fn main_at(&self, offset_bytes: u64, length: usize) -> BorrowedFd<'_> {
-        if is_aligned(offset_bytes) && is_aligned(length as u64) {
-            self.main()
-        } else {
-            self.buffered()
-        }
+        if is_aligned(offset_bytes) && is_aligned(length as u64) { self.main() } else { self.buffered() }
     }
 
     /// How to move `part` of a buffer to or from `offset_bytes`.
@@ -97,17 +87,9 @@ impl File {
         let unit = direct_unit();
         let whole = part.len() - part.len() % unit;
         if self.is_direct() && whole > 0 && is_aligned(offset_bytes) && part.start.is_multiple_of(ALIGN_BYTES) {
-            return Route {
-                fd: self.main(),
-                length: whole,
-                direct: true,
-            };
+            return Route { fd: self.main(), length: whole, direct: true };
         }
-        Route {
-            fd: self.buffered(),
-            length: part.len(),
-            direct: false,
-        }
+        Route { fd: self.buffered(), length: part.len(), direct: false }
     }
 
     /// After a direct operation failed: whether to go on through the page cache, because the target has only now shown that it
@@ -123,17 +105,11 @@ impl File {
     /// Remembers the first failed flush and repeats it for every later one: the kernel would call those good.
     pub(super) fn flushed(&self, result: rustix::io::Result<()>) -> Result<(), DiskError> {
         if let Err(source) = result {
-            let _ = self
-                .0
-                .failed_sync
-                .compare_exchange(0, source.raw_os_error(), Ordering::Relaxed, Ordering::Relaxed);
+            let _ = self.0.failed_sync.compare_exchange(0, source.raw_os_error(), Ordering::Relaxed, Ordering::Relaxed);
         }
         match self.0.failed_sync.load(Ordering::Relaxed) {
             0 => Ok(()),
-            number => Err(DiskError::SyncFailed {
-                what: "data",
-                source: Errno::from_raw_os_error(number),
-            }),
+            number => Err(DiskError::SyncFailed { what: "data", source: Errno::from_raw_os_error(number) }),
         }
     }
 }

@@ -42,10 +42,7 @@ impl Shelf {
             Some(ends) => ends,
             None => Arc::new(Ends::new()?),
         };
-        Ok(Pipe {
-            ends,
-            shelf: self.clone(),
-        })
+        Ok(Pipe { ends, shelf: self.clone() })
     }
 
     #[cfg(test)]
@@ -74,9 +71,7 @@ impl Drop for Pipe {
 
 impl Ends {
     fn new() -> Result<Ends, DiskError> {
-        let failed = |source: Errno| DiskError::Engine {
-            why: format!("cannot make a pipe: {source}"),
-        };
+        let failed = |source: Errno| DiskError::Engine { why: format!("cannot make a pipe: {source}") };
         let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
         // A user over their share of pipe memory gets a smaller pipe: slower, not wrong.
         let _ = rustix::pipe::fcntl_setpipe_size(&write, PIPE_BYTES);
@@ -117,14 +112,7 @@ pub(super) fn splice(
     to_bytes: Option<&mut u64>,
     length: usize,
 ) -> Result<usize, Errno> {
-    rustix::pipe::splice(
-        from,
-        from_bytes,
-        to,
-        to_bytes,
-        length,
-        SpliceFlags::MOVE | SpliceFlags::NONBLOCK,
-    )
+    rustix::pipe::splice(from, from_bytes, to, to_bytes, length, SpliceFlags::MOVE | SpliceFlags::NONBLOCK)
 }
 
 fn socket_splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>, length: usize, more: bool) -> Result<usize, Errno> {

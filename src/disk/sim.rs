@@ -35,10 +35,7 @@ pub struct Sim {
 impl Sim {
     /// A machine with `pool_buffers` buffers and one datastore, the empty directory `default`.
     pub fn new(pool_buffers: usize) -> Sim {
-        let sim = Sim {
-            world: Arc::new(World::default()),
-            pool: Pool::new(pool_buffers),
-        };
+        let sim = Sim { world: Arc::new(World::default()), pool: Pool::new(pool_buffers) };
         sim.world.lock().add_directory("default");
         sim
     }
@@ -84,14 +81,7 @@ impl Sim {
                 most => state.dice.below(most + 1),
             };
             let short = asked > 1 && state.dice.strikes(state.faults.short_one_in);
-            (
-                wait_ms,
-                if short {
-                    1 + state.dice.below(asked as u64 - 1) as usize
-                } else {
-                    asked
-                },
-            )
+            (wait_ms, if short { 1 + state.dice.below(asked as u64 - 1) as usize } else { asked })
         };
         if wait_ms > 0 {
             tokio::time::sleep(Duration::from_millis(wait_ms)).await;
@@ -167,20 +157,14 @@ impl Engine for Sim {
             return Ok(());
         }
         image.lose_dirty();
-        Err(DiskError::SyncFailed {
-            what: "data",
-            source: Errno::IO,
-        })
+        Err(DiskError::SyncFailed { what: "data", source: Errno::IO })
     }
 
     async fn allocate(&self, file: &SimFile, length_bytes: u64) -> Result<(), DiskError> {
         let room_bytes = self.world.lock().room_bytes();
         let missing_bytes = file.image().missing_bytes(&(0..length_bytes));
         if !file.image().is_device() && missing_bytes > room_bytes {
-            return Err(DiskError::NoSpace {
-                op: "allocate",
-                offset_bytes: length_bytes,
-            });
+            return Err(DiskError::NoSpace { op: "allocate", offset_bytes: length_bytes });
         }
         let length_bytes = length_bytes.max(file.image().length_bytes());
         self.set_length(file, length_bytes).await
@@ -192,10 +176,9 @@ impl Engine for Sim {
             image.is_device().then(|| image.length_bytes())
         };
         match device_bytes {
-            Some(offset_bytes) if length_bytes > offset_bytes => Err(DiskError::NoSpace {
-                op: "fit the device",
-                offset_bytes,
-            }),
+            Some(offset_bytes) if length_bytes > offset_bytes => {
+                Err(DiskError::NoSpace { op: "fit the device", offset_bytes })
+            }
             Some(_) => Ok(()),
             None => self.change(file, "set length", |image| image.set_length(length_bytes)),
         }
@@ -230,10 +213,7 @@ impl Engine for Sim {
 
     async fn splice_in(&self, socket: &SimSocket, pipe: &SimPipe, limit: usize) -> Result<usize, DiskError> {
         let limit = self.portion(limit.min(PIPE_BYTES)).await;
-        let bytes = socket
-            .get(limit, true)
-            .await
-            .map_err(|source| DiskError::socket("splice from socket", source))?;
+        let bytes = socket.get(limit, true).await.map_err(|source| DiskError::socket("splice from socket", source))?;
         pipe.fill(&bytes);
         Ok(bytes.len())
     }

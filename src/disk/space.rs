@@ -104,16 +104,9 @@ impl Place {
     /// # Errors
     /// [`DiskError::Escapes`] for an absolute path or one with `..`; [`DiskError::BadName`] for one that can name no object.
     pub(super) fn split(&self) -> Result<(&str, &str), DiskError> {
-        let bad = |why| {
-            Err(DiskError::BadName {
-                place: self.to_string(),
-                why,
-            })
-        };
+        let bad = |why| Err(DiskError::BadName { place: self.to_string(), why });
         if self.path.starts_with('/') || self.path.split('/').any(|component| component == "..") {
-            return Err(DiskError::Escapes {
-                place: self.to_string(),
-            });
+            return Err(DiskError::Escapes { place: self.to_string() });
         }
         for component in self.path.split('/') {
             match component {
@@ -132,21 +125,12 @@ impl Place {
 
     /// Name of the part file beside the final name.
     pub(super) fn part_name(&self, name: &str, tag: &str) -> Result<String, DiskError> {
-        let bad = |why| {
-            Err(DiskError::BadName {
-                place: self.to_string(),
-                why,
-            })
-        };
+        let bad = |why| Err(DiskError::BadName { place: self.to_string(), why });
         if !is_tag(tag) {
             return bad("its tag is not made of letters, digits, '-' and '_'");
         }
         let part = format!(".{name}.{tag}.part");
-        if part.len() > NAME_BYTES {
-            bad("its name leaves no room for the tag of an upload")
-        } else {
-            Ok(part)
-        }
+        if part.len() > NAME_BYTES { bad("its name leaves no room for the tag of an upload") } else { Ok(part) }
     }
 }
 
@@ -157,10 +141,7 @@ pub(super) fn parse_part_name(part: &str) -> Option<(&str, &str)> {
 }
 
 fn is_tag(tag: &str) -> bool {
-    !tag.is_empty()
-        && tag
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    !tag.is_empty() && tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
 #[cfg(test)]
@@ -170,10 +151,7 @@ mod tests {
     use super::*;
 
     fn place(path: &str) -> Place {
-        Place {
-            datastore: "ds".into(),
-            path: path.into(),
-        }
+        Place { datastore: "ds".into(), path: path.into() }
     }
 
     #[test]
@@ -186,34 +164,16 @@ mod tests {
     #[test]
     fn paths_that_leave_or_name_nothing_are_refused() {
         for escaping in ["..", "../x", "a/../../x", "/etc/passwd", "a/..", "/"] {
-            assert!(
-                matches!(place(escaping).split(), Err(DiskError::Escapes { .. })),
-                "{escaping}"
-            );
+            assert!(matches!(place(escaping).split(), Err(DiskError::Escapes { .. })), "{escaping}");
         }
-        for bad in [
-            "",
-            "a/",
-            "a//b",
-            "./a",
-            "a/.",
-            "nul\0",
-            ".x.lease-1.part",
-            &"n".repeat(256),
-        ] {
+        for bad in ["", "a/", "a//b", "./a", "a/.", "nul\0", ".x.lease-1.part", &"n".repeat(256)] {
             assert!(matches!(place(bad).split(), Err(DiskError::BadName { .. })), "{bad}");
         }
         for bad in ["", "a.b", "a/b", "ä", ".."] {
-            assert!(
-                matches!(place("x").part_name("x", bad), Err(DiskError::BadName { .. })),
-                "{bad}"
-            );
+            assert!(matches!(place("x").part_name("x", bad), Err(DiskError::BadName { .. })), "{bad}");
         }
         let long = "n".repeat(250);
-        assert!(matches!(
-            place(&long).part_name(&long, "tag"),
-            Err(DiskError::BadName { .. })
-        ));
+        assert!(matches!(place(&long).part_name(&long, "tag"), Err(DiskError::BadName { .. })));
     }
 
     proptest! {

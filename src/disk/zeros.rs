@@ -74,10 +74,7 @@ pub(super) fn set_length(file: &File, length_bytes: u64) -> Result<(), DiskError
 fn fits_device(file: &File, length_bytes: u64) -> Result<(), DiskError> {
     let device_bytes = file.length_bytes()?;
     match length_bytes > device_bytes {
-        true => Err(DiskError::NoSpace {
-            op: "fit the device",
-            offset_bytes: device_bytes,
-        }),
+        true => Err(DiskError::NoSpace { op: "fit the device", offset_bytes: device_bytes }),
         false => Ok(()),
     }
 }

@@ -32,18 +32,11 @@ impl RedbJournal {
     /// When the file cannot be opened (also because another process has it open), or has another schema version.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
         let database = Database::create(path).map_err(|error| failed(path, "open", error))?;
-        let journal = Self {
-            database,
-            path: path.to_owned(),
-        };
+        let journal = Self { database, path: path.to_owned() };
         let found = journal.schema().map_err(|error| failed(path, "open", error))?;
         if found != SCHEMA_VERSION {
             let place = path.display().to_string();
-            return Err(JournalError::Schema {
-                place,
-                found,
-                known: SCHEMA_VERSION,
-            });
+            return Err(JournalError::Schema { place, found, known: SCHEMA_VERSION });
         }
         sync_directory_of(path).map_err(|error| failed(path, "open", error))?;
         Ok(journal)
@@ -130,10 +123,7 @@ fn encode(key: &str, record: &Record) -> Result<Vec<u8>, serde_json::Error> {
 }
 
 fn decode(key: &str, stored: &[u8]) -> Result<Record, JournalError> {
-    let corrupt = |reason: String| JournalError::Corrupt {
-        key: key.to_owned(),
-        reason,
-    };
+    let corrupt = |reason: String| JournalError::Corrupt { key: key.to_owned(), reason };
     let Some((crc, json)) = stored.split_first_chunk::<CRC_BYTES>() else {
         return Err(corrupt(format!("only {} bytes", stored.len())));
     };
@@ -163,11 +153,7 @@ fn sync_directory_of(path: &Path) -> std::io::Result<()> {
 }
 
 fn failed(path: &Path, action: &'static str, source: impl Error + Send + Sync + 'static) -> JournalError {
-    JournalError::Storage {
-        place: path.display().to_string(),
-        action,
-        source: Box::new(source),
-    }
+    JournalError::Storage { place: path.display().to_string(), action, source: Box::new(source) }
 }
 
 #[cfg(test)]

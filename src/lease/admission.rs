@@ -24,12 +24,7 @@ pub fn admit_lease<'a>(spec: &LeaseSpec, holders: impl IntoIterator<Item = &'a L
         if spec.kind == Kind::Export && holder.spec().kind == Kind::Export {
             continue;
         }
-        if let Some(disk) = holder
-            .spec()
-            .disks
-            .iter()
-            .find(|disk| wanted.contains(&place(&disk.target)))
-        {
+        if let Some(disk) = holder.spec().disks.iter().find(|disk| wanted.contains(&place(&disk.target))) {
             return Err(in_use(spec, &disk.target, holder.task()));
         }
     }
@@ -51,20 +46,9 @@ pub fn admit_transfer(
     if !matches!(lease.state(), State::Ready(_)) || !fits(purpose, lease.spec().kind) {
         return Err(Denied::NotFound);
     }
-    let device = lease
-        .spec()
-        .disks
-        .iter()
-        .position(|spec| spec.name == disk)
-        .ok_or(Denied::NotFound)?;
-    let uploading = open
-        .into_iter()
-        .any(|(other, purpose)| other == device && is_upload(purpose));
-    if is_upload(purpose) && uploading {
-        Err(Denied::Busy)
-    } else {
-        Ok(device)
-    }
+    let device = lease.spec().disks.iter().position(|spec| spec.name == disk).ok_or(Denied::NotFound)?;
+    let uploading = open.into_iter().any(|(other, purpose)| other == device && is_upload(purpose));
+    if is_upload(purpose) && uploading { Err(Denied::Busy) } else { Ok(device) }
 }
 
 /// Whether the purpose writes to the target.
@@ -87,14 +71,8 @@ fn place(target: &Target) -> (&str, &str) {
 
 fn in_use(spec: &LeaseSpec, target: &Target, task: &TaskId) -> Fault {
     match spec.kind {
-        Kind::Import => Fault::FileLocked {
-            file: target.to_string(),
-            reason: format!("held by {task}"),
-        },
-        Kind::Export => Fault::TaskInProgress {
-            entity: target.to_string(),
-            task: task.to_string(),
-        },
+        Kind::Import => Fault::FileLocked { file: target.to_string(), reason: format!("held by {task}") },
+        Kind::Export => Fault::TaskInProgress { entity: target.to_string(), task: task.to_string() },
     }
 }
 
@@ -104,25 +82,17 @@ fn check_spec(spec: &LeaseSpec) -> Result<(), Fault> {
         return Err(invalid("disks", "a lease needs at least one disk"));
     }
     if spec.disks.len() > DISKS_PER_LEASE {
-        return Err(Fault::OutOfBounds {
-            argument_name: "disks".to_owned(),
-        });
+        return Err(Fault::OutOfBounds { argument_name: "disks".to_owned() });
     }
     let mut names = HashSet::new();
     let mut places = HashSet::new();
     for (index, disk) in spec.disks.iter().enumerate() {
         check_disk(spec.kind, disk, &format!("disks[{index}]"))?;
         if !names.insert(disk.name.as_str()) {
-            return Err(invalid(
-                &format!("disks[{index}].name"),
-                "another disk has that name; names must be unique",
-            ));
+            return Err(invalid(&format!("disks[{index}].name"), "another disk has that name; names must be unique"));
         }
         if !places.insert(place(&disk.target)) {
-            return Err(invalid(
-                &format!("disks[{index}].target"),
-                "another disk has that target",
-            ));
+            return Err(invalid(&format!("disks[{index}].target"), "another disk has that target"));
         }
     }
     Ok(())
@@ -133,9 +103,7 @@ fn check_disk(kind: Kind, disk: &DiskSpec, property: &str) -> Result<(), Fault> 
     check_target(&disk.target, &format!("{property}.target"))?;
     let capacity = format!("{property}.capacityBytes");
     match disk.capacity_bytes {
-        Some(bytes) if bytes > DISK_BYTES => Err(Fault::OutOfBounds {
-            argument_name: capacity,
-        }),
+        Some(bytes) if bytes > DISK_BYTES => Err(Fault::OutOfBounds { argument_name: capacity }),
         _ if kind == Kind::Export || disk.target.form == Form::Verbatim => Ok(()),
         None | Some(0) => Err(invalid(&capacity, "the import of a raw disk needs its size in bytes")),
         Some(bytes) if !bytes.is_multiple_of(SECTOR_BYTES) => {
@@ -152,19 +120,13 @@ fn check_target(target: &Target, property: &str) -> Result<(), Fault> {
     if target.path.is_empty() {
         return match target.form {
             Form::Raw => Ok(()),
-            Form::Verbatim => Err(invalid(
-                &property,
-                "a verbatim target needs a path; only a block device has none",
-            )),
+            Form::Verbatim => Err(invalid(&property, "a verbatim target needs a path; only a block device has none")),
         };
     }
     if target.path.len() > TARGET_PATH_BYTES {
         return Err(invalid(&property, &format!("longer than {TARGET_PATH_BYTES} bytes")));
     }
-    target
-        .path
-        .split('/')
-        .try_for_each(|component| check_name(&property, component))
+    target.path.split('/').try_for_each(|component| check_name(&property, component))
 }
 
 /// One path component that means itself: not empty, not `.` or `..`, no separator, no control character.
@@ -181,10 +143,7 @@ fn check_name(property: &str, name: &str) -> Result<(), Fault> {
 }
 
 fn invalid(property: &str, reason: &str) -> Fault {
-    Fault::InvalidArgument {
-        invalid_property: property.to_owned(),
-        reason: reason.to_owned(),
-    }
+    Fault::InvalidArgument { invalid_property: property.to_owned(), reason: reason.to_owned() }
 }
 
 #[cfg(test)]

@@ -150,10 +150,7 @@ impl Default for Timeouts {
 impl Watch {
     /// Starts when the lease becomes ready, or again after a restart: downtime never counts.
     pub fn new(now: Moment) -> Self {
-        Self {
-            renewed: now,
-            active: now,
-        }
+        Self { renewed: now, active: now }
     }
 
     /// The client called Progress. Answers whether that counts.
@@ -186,9 +183,7 @@ impl Watch {
             return Some(Due::Expired);
         }
         match self.idle_deadline(activity, timeouts) {
-            Some(deadline) if now >= deadline => Some(Due::Idle {
-                idle_ms: now.since_ms(self.active),
-            }),
+            Some(deadline) if now >= deadline => Some(Due::Idle { idle_ms: now.since_ms(self.active) }),
             _ => None,
         }
     }
@@ -210,37 +205,21 @@ impl Watch {
 impl Pace {
     /// Starts when the transfer opens.
     pub fn new(now: Moment) -> Self {
-        Self {
-            looked: now,
-            moved: now,
-            moved_bytes: 0,
-            window: now,
-            window_bytes: 0,
-        }
+        Self { looked: now, moved: now, moved_bytes: 0, window: now, window_bytes: 0 }
     }
 
     /// Reads the counter of the transfer. While `flushing` (the stream has arrived whole, the storage makes it durable) no
     /// byte can move, so only [`limits::FLUSH_MS`] bounds the time.
     pub fn look(&mut self, now: Moment, moved_bytes: u64, flushing: bool, timeouts: &Timeouts) -> Seen {
         let moved = moved_bytes > self.moved_bytes;
-        let still_ms = if moved || flushing {
-            0
-        } else {
-            now.since_ms(self.looked)
-        };
+        let still_ms = if moved || flushing { 0 } else { now.since_ms(self.looked) };
         self.looked = now;
         if moved {
             self.moved = now;
             self.moved_bytes = moved_bytes;
         }
-        let due = self
-            .stalled(now, flushing, timeouts)
-            .or_else(|| self.too_slow(now, flushing, timeouts));
-        Seen {
-            alive: moved || (flushing && due.is_none()),
-            still_ms,
-            due,
-        }
+        let due = self.stalled(now, flushing, timeouts).or_else(|| self.too_slow(now, flushing, timeouts));
+        Seen { alive: moved || (flushing && due.is_none()), still_ms, due }
     }
 
     fn stalled(&self, now: Moment, flushing: bool, timeouts: &Timeouts) -> Option<Slow> {
@@ -269,40 +248,23 @@ impl Pace {
 mod tests {
     use super::*;
 
-    const IDLE_IMPORT: Activity = Activity {
-        open: false,
-        missing: true,
-    };
-    const BUSY_IMPORT: Activity = Activity {
-        open: true,
-        missing: true,
-    };
-    const ALL_THERE: Activity = Activity {
-        open: false,
-        missing: false,
-    };
+    const IDLE_IMPORT: Activity = Activity { open: false, missing: true };
+    const BUSY_IMPORT: Activity = Activity { open: true, missing: true };
+    const ALL_THERE: Activity = Activity { open: false, missing: false };
 
     fn at(ms: u64) -> Moment {
         Moment::from_ms(ms)
     }
 
     fn timeouts(renewal: Renewal) -> Timeouts {
-        Timeouts {
-            renewal,
-            timeout_ms: 1000,
-            stall_timeout_ms: 400,
-            idle_timeout_ms: 700,
-            min_rate_bytes_per_s: 0,
-        }
+        Timeouts { renewal, timeout_ms: 1000, stall_timeout_ms: 400, idle_timeout_ms: 700, min_rate_bytes_per_s: 0 }
     }
 
     #[test]
     fn each_renewal_counts_what_it_says() {
-        for (renewal, client_counts, bytes_count) in [
-            (Renewal::Client, true, false),
-            (Renewal::Bytes, false, true),
-            (Renewal::Either, true, true),
-        ] {
+        for (renewal, client_counts, bytes_count) in
+            [(Renewal::Client, true, false), (Renewal::Bytes, false, true), (Renewal::Either, true, true)]
+        {
             let timeouts = timeouts(renewal);
             let mut watch = Watch::new(at(0));
             assert_eq!(watch.client(at(900), &timeouts), client_counts);
@@ -331,29 +293,20 @@ mod tests {
         let mut watch = Watch::new(at(0));
         watch.client(at(699), &timeouts);
         assert_eq!(watch.due(at(699), IDLE_IMPORT, &timeouts), None);
-        assert_eq!(
-            watch.due(at(700), IDLE_IMPORT, &timeouts),
-            Some(Due::Idle { idle_ms: 700 })
-        );
+        assert_eq!(watch.due(at(700), IDLE_IMPORT, &timeouts), Some(Due::Idle { idle_ms: 700 }));
         assert_eq!(watch.due(at(700), BUSY_IMPORT, &timeouts), None);
         assert_eq!(watch.due(at(700), ALL_THERE, &timeouts), None);
         watch.closed(at(650));
         assert_eq!(watch.due(at(1349), IDLE_IMPORT, &timeouts), None);
         assert_eq!(watch.next_look(at(650), IDLE_IMPORT, &timeouts), at(1350));
-        let off = Timeouts {
-            idle_timeout_ms: 0,
-            ..timeouts
-        };
+        let off = Timeouts { idle_timeout_ms: 0, ..timeouts };
         assert_eq!(watch.due(at(1600), IDLE_IMPORT, &off), None);
     }
 
     #[test]
     fn open_transfers_are_looked_at_often() {
         let timeouts = timeouts(Renewal::Either);
-        assert_eq!(
-            Watch::new(at(0)).next_look(at(10), BUSY_IMPORT, &timeouts),
-            at(10 + limits::LOOK_MS)
-        );
+        assert_eq!(Watch::new(at(0)).next_look(at(10), BUSY_IMPORT, &timeouts), at(10 + limits::LOOK_MS));
         assert_eq!(Watch::new(at(0)).next_look(at(900), BUSY_IMPORT, &timeouts), at(1000));
     }
 
@@ -361,31 +314,11 @@ mod tests {
     fn a_transfer_stalls_after_the_last_byte_not_after_its_opening() {
         let timeouts = timeouts(Renewal::Either);
         let mut pace = Pace::new(at(0));
-        assert_eq!(
-            pace.look(at(250), 10, false, &timeouts),
-            Seen {
-                alive: true,
-                still_ms: 0,
-                due: None
-            }
-        );
-        assert_eq!(
-            pace.look(at(500), 10, false, &timeouts),
-            Seen {
-                alive: false,
-                still_ms: 250,
-                due: None
-            }
-        );
+        assert_eq!(pace.look(at(250), 10, false, &timeouts), Seen { alive: true, still_ms: 0, due: None });
+        assert_eq!(pace.look(at(500), 10, false, &timeouts), Seen { alive: false, still_ms: 250, due: None });
         assert_eq!(pace.look(at(649), 10, false, &timeouts).due, None);
-        assert_eq!(
-            pace.look(at(650), 10, false, &timeouts).due,
-            Some(Slow::Stalled { idle_ms: 400 })
-        );
-        let off = Timeouts {
-            stall_timeout_ms: 0,
-            ..timeouts
-        };
+        assert_eq!(pace.look(at(650), 10, false, &timeouts).due, Some(Slow::Stalled { idle_ms: 400 }));
+        let off = Timeouts { stall_timeout_ms: 0, ..timeouts };
         assert_eq!(pace.look(at(90_000), 10, false, &off).due, None);
     }
 
@@ -394,39 +327,19 @@ mod tests {
         let timeouts = timeouts(Renewal::Either);
         let mut pace = Pace::new(at(0));
         pace.look(at(100), 10, false, &timeouts);
-        assert_eq!(
-            pace.look(at(5000), 10, true, &timeouts),
-            Seen {
-                alive: true,
-                still_ms: 0,
-                due: None
-            }
-        );
+        assert_eq!(pace.look(at(5000), 10, true, &timeouts), Seen { alive: true, still_ms: 0, due: None });
         let late = pace.look(at(100 + limits::FLUSH_MS), 10, true, &timeouts);
-        assert_eq!(
-            late.due,
-            Some(Slow::Stalled {
-                idle_ms: limits::FLUSH_MS
-            })
-        );
+        assert_eq!(late.due, Some(Slow::Stalled { idle_ms: limits::FLUSH_MS }));
         assert!(!late.alive);
     }
 
     #[test]
     fn the_minimum_rate_is_measured_over_whole_windows() {
-        let timeouts = Timeouts {
-            min_rate_bytes_per_s: 1000,
-            stall_timeout_ms: 60_000,
-            ..timeouts(Renewal::Either)
-        };
+        let timeouts = Timeouts { min_rate_bytes_per_s: 1000, stall_timeout_ms: 60_000, ..timeouts(Renewal::Either) };
         let window = limits::RATE_WINDOW_MS;
         let enough = window; // 1000 bytes/s over the window
         let mut pace = Pace::new(at(0));
-        assert_eq!(
-            pace.look(at(window - 1), 0, false, &timeouts).due,
-            None,
-            "window not over"
-        );
+        assert_eq!(pace.look(at(window - 1), 0, false, &timeouts).due, None, "window not over");
         assert_eq!(pace.look(at(window), enough, false, &timeouts).due, None, "fast enough");
         let slow = pace.look(at(2 * window), enough + enough / 2, false, &timeouts);
         assert_eq!(slow.due, Some(Slow::TooSlow { bytes_per_s: 500 }));

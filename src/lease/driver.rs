@@ -91,21 +91,8 @@ impl Driver {
         let records = journal.load()?;
         let (own_events, events) = mpsc::unbounded_channel();
         let (request_sender, requests) = mpsc::channel(LEASE_REQUESTS);
-        let Settings {
-            timeouts,
-            checksum_type,
-            secret,
-            wall_clock_ms,
-            on_journal_failure,
-        } = settings;
-        let mut table = Table::new(
-            timeouts,
-            checksum_type,
-            secret,
-            wall_clock_ms,
-            metrics.clone(),
-            own_events.clone(),
-        );
+        let Settings { timeouts, checksum_type, secret, wall_clock_ms, on_journal_failure } = settings;
+        let mut table = Table::new(timeouts, checksum_type, secret, wall_clock_ms, metrics.clone(), own_events.clone());
         table.recover(records);
         let driver = Self {
             table,
@@ -169,12 +156,7 @@ impl Driver {
 
     /// Commits what the turn changed, then lets its effects out. Answers false when the commit failed.
     async fn end_turn(&mut self) -> bool {
-        let Batch {
-            changes,
-            cancels,
-            jobs,
-            answers,
-        } = self.table.end_turn();
+        let Batch { changes, cancels, jobs, answers } = self.table.end_turn();
         if !changes.is_empty()
             && let Err(error) = self.commit(changes).await
         {
@@ -217,23 +199,12 @@ impl Driver {
                 Job::Prepare { lease, spec } => {
                     let id = lease.clone();
                     let work = tokio::task::spawn_blocking(move || objects.prepare(&lease, &spec));
-                    Event::Prepared {
-                        lease: id,
-                        result: work.await.unwrap_or_else(|_| Err(panicked("prepare"))),
-                    }
+                    Event::Prepared { lease: id, result: work.await.unwrap_or_else(|_| Err(panicked("prepare"))) }
                 }
-                Job::Remove {
-                    lease,
-                    spec,
-                    prepared,
-                    started,
-                } => {
+                Job::Remove { lease, spec, prepared, started } => {
                     let id = lease.clone();
                     let work = tokio::task::spawn_blocking(move || objects.remove(&lease, &spec, &prepared, &started));
-                    Event::Removed {
-                        lease: id,
-                        result: work.await.unwrap_or_else(|_| Err(panicked("remove"))),
-                    }
+                    Event::Removed { lease: id, result: work.await.unwrap_or_else(|_| Err(panicked("remove"))) }
                 }
             };
             // The driver may have ended; the next start repeats what matters.
@@ -247,9 +218,7 @@ impl Driver {
 }
 
 fn panicked(work: &str) -> Fault {
-    Fault::SystemError {
-        reason: format!("storage failed unexpectedly in {work}"),
-    }
+    Fault::SystemError { reason: format!("storage failed unexpectedly in {work}") }
 }
 
 #[cfg(test)]

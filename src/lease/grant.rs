@@ -221,9 +221,7 @@ impl Grant {
     pub async fn checkpoint(&self, partial: Partial) -> Result<(), Fault> {
         match &self.claim {
             Some(claim) => claim.checkpoint(partial).await,
-            None => Err(Fault::NotSupported {
-                reason: "this grant moves no bytes".to_owned(),
-            }),
+            None => Err(Fault::NotSupported { reason: "this grant moves no bytes".to_owned() }),
         }
     }
 
@@ -259,20 +257,14 @@ impl Grant {
             partial: device.partial,
             prepared: device.prepared,
             flow,
-            claim: transfer.map(|(transfer, events)| Claim {
-                transfer,
-                events: Some(events),
-            }),
+            claim: transfer.map(|(transfer, events)| Claim { transfer, events: Some(events) }),
         }
     }
 }
 
 impl fmt::Debug for GrantRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GrantRequest")
-            .field("disk", &self.disk)
-            .field("purpose", &self.purpose)
-            .finish_non_exhaustive()
+        f.debug_struct("GrantRequest").field("disk", &self.disk).field("purpose", &self.purpose).finish_non_exhaustive()
     }
 }
 
@@ -289,11 +281,7 @@ impl Claim {
         let (reply, answer) = oneshot::channel();
         if let Some(events) = &self.events {
             // A closed channel shows as a missing answer.
-            let _ = events.send(Event::Checkpoint {
-                transfer: self.transfer.clone(),
-                partial,
-                reply,
-            });
+            let _ = events.send(Event::Checkpoint { transfer: self.transfer.clone(), partial, reply });
         }
         answer.await.unwrap_or_else(|_| Err(mailbox::stopped()))
     }
@@ -301,11 +289,7 @@ impl Claim {
     async fn settle(mut self, outcome: Outcome) -> Result<(), Fault> {
         let (reply, answer) = oneshot::channel();
         if let Some(events) = self.events.take() {
-            let _ = events.send(Event::Settled {
-                transfer: self.transfer.clone(),
-                outcome,
-                reply: Some(reply),
-            });
+            let _ = events.send(Event::Settled { transfer: self.transfer.clone(), outcome, reply: Some(reply) });
         }
         answer.await.unwrap_or_else(|_| Err(mailbox::stopped()))
     }
@@ -314,14 +298,8 @@ impl Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         if let Some(events) = self.events.take() {
-            let outcome = Outcome::Failed(Fault::SystemError {
-                reason: "the transfer was given up".to_owned(),
-            });
-            let _ = events.send(Event::Settled {
-                transfer: self.transfer.clone(),
-                outcome,
-                reply: None,
-            });
+            let outcome = Outcome::Failed(Fault::SystemError { reason: "the transfer was given up".to_owned() });
+            let _ = events.send(Event::Settled { transfer: self.transfer.clone(), outcome, reply: None });
         }
     }
 }

@@ -62,8 +62,7 @@ impl Leases {
     /// # Errors
     /// What is wrong with the spec, or why preparing failed; in that case its cleanup is over.
     pub async fn create(&self, spec: LeaseSpec, owner: Option<String>) -> Result<LeaseView, Fault> {
-        self.ask_later(move |table, reply| table.create(spec, owner, reply))
-            .await
+        self.ask_later(move |table, reply| table.create(spec, owner, reply)).await
     }
 
     /// Makes a lease and answers at once, while it is initializing.
@@ -182,8 +181,7 @@ impl Leases {
     /// `InvalidState` if the task is not running.
     pub async fn update_task_progress(&self, id: &TaskId, percent_done: i32) -> Result<(), Fault> {
         let id = id.clone();
-        self.ask(move |table| table.update_task_progress(&id, percent_done))
-            .await
+        self.ask(move |table| table.update_task_progress(&id, percent_done)).await
     }
 
     /// `SetTaskState`. The lease is not touched.
@@ -198,8 +196,7 @@ impl Leases {
         fault: Option<Fault>,
     ) -> Result<(), Fault> {
         let id = id.clone();
-        self.ask(move |table| table.set_task_state(&id, state, result, fault))
-            .await
+        self.ask(move |table| table.set_task_state(&id, state, result, fault)).await
     }
 
     /// `SetTaskDescription`.
@@ -208,8 +205,7 @@ impl Leases {
     /// `ManagedObjectNotFound` only.
     pub async fn set_task_description(&self, id: &TaskId, description: LocalizableMessage) -> Result<(), Fault> {
         let id = id.clone();
-        self.ask(move |table| table.set_task_description(&id, description))
-            .await
+        self.ask(move |table| table.set_task_description(&id, description)).await
     }
 
     /// Asks for the right to move a stream. Resolves when what the transfer begins is durable.

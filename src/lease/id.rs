@@ -140,9 +140,7 @@ fn random_hex() -> Result<String, Fault> {
 }
 
 fn fill_random(bytes: &mut [u8]) -> Result<(), Fault> {
-    getrandom::fill(bytes).map_err(|error| Fault::SystemError {
-        reason: format!("no randomness: {error}"),
-    })
+    getrandom::fill(bytes).map_err(|error| Fault::SystemError { reason: format!("no randomness: {error}") })
 }
 
 fn hex(bytes: &[u8]) -> String {

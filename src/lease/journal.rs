@@ -48,10 +48,7 @@ pub enum Key {
 
 /// One step of a commit.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every change is the large one, and a batch holds few"
-)]
+#[expect(clippy::large_enum_variant, reason = "nearly every change is the large one, and a batch holds few")]
 pub enum Change {
     /// Writes the record, replacing an older one of the same key.
     Put(Record),
@@ -129,13 +126,7 @@ impl Memory {
 
 impl Journal for Memory {
     fn load(&mut self) -> Result<Vec<Record>, JournalError> {
-        Ok(self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .cloned()
-            .collect())
+        Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect())
     }
 
     fn commit(&mut self, changes: &[Change]) -> Result<(), JournalError> {

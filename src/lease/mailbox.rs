@@ -29,29 +29,16 @@ pub(super) struct TransferRef {
 #[derive(Debug)]
 pub(super) enum Event {
     /// [`super::objects::Objects::prepare`] has returned.
-    Prepared {
-        lease: LeaseId,
-        result: Result<Vec<Prepared>, Fault>,
-    },
+    Prepared { lease: LeaseId, result: Result<Vec<Prepared>, Fault> },
     /// [`super::objects::Objects::remove`] has returned.
     Removed { lease: LeaseId, result: Result<(), Fault> },
     /// Part of a resumable upload is durable.
-    Checkpoint {
-        transfer: TransferRef,
-        partial: Partial,
-        reply: Reply<()>,
-    },
+    Checkpoint { transfer: TransferRef, partial: Partial, reply: Reply<()> },
     /// A transfer has ended; nobody waits for the answer if its grant was dropped.
-    Settled {
-        transfer: TransferRef,
-        outcome: Outcome,
-        reply: Option<Reply<()>>,
-    },
+    Settled { transfer: TransferRef, outcome: Outcome, reply: Option<Reply<()>> },
 }
 
 /// What callers read once the driver is gone.
 pub(super) fn stopped() -> Fault {
-    Fault::SystemError {
-        reason: "the lease driver has stopped".to_owned(),
-    }
+    Fault::SystemError { reason: "the lease driver has stopped".to_owned() }
 }

@@ -35,10 +35,7 @@ pub struct ManifestEntry {
 
 /// One entry for every disk that has been delivered, in the order of the spec.
 pub(super) fn of(spec: &LeaseSpec, devices: &[Device]) -> Vec<ManifestEntry> {
-    let delivered = devices
-        .iter()
-        .enumerate()
-        .filter_map(|(disk, device)| Some((disk, device.delivered.as_ref()?)));
+    let delivered = devices.iter().enumerate().filter_map(|(disk, device)| Some((disk, device.delivered.as_ref()?)));
     delivered
         .map(|(disk, delivery)| {
             let is_disk = spec.disks[disk].disk;

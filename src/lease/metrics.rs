@@ -26,15 +26,9 @@ impl LeaseMetrics {
     /// When one of the names is taken.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let metrics = Self {
-            leases: IntGaugeVec::new(
-                Opts::new("diskferry_leases", "Leases in the table by state."),
-                &["state"],
-            )?,
+            leases: IntGaugeVec::new(Opts::new("diskferry_leases", "Leases in the table by state."), &["state"])?,
             renewals: IntCounterVec::new(
-                Opts::new(
-                    "diskferry_lease_renewals_total",
-                    "Lease renewals that counted, by source.",
-                ),
+                Opts::new("diskferry_lease_renewals_total", "Lease renewals that counted, by source."),
                 &["source"],
             )?,
             aborts: IntCounterVec::new(

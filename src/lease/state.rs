@@ -175,14 +175,7 @@ pub enum Refusal {
 impl Lease {
     /// A new lease in `initializing`.
     pub fn new(id: LeaseId, task: TaskId, spec: LeaseSpec, owner: Option<String>) -> Self {
-        Self {
-            id,
-            task,
-            spec,
-            owner,
-            transfer_percent: 0,
-            state: State::Initializing,
-        }
+        Self { id, task, spec, owner, transfer_percent: 0, state: State::Initializing }
     }
 
     /// Reference of the lease.
@@ -229,21 +222,15 @@ impl Lease {
     pub fn missing(&self) -> impl Iterator<Item = usize> {
         let import = self.spec.kind == Kind::Import;
         let waiting = move |device: &Device| import && device.delivered.is_none();
-        self.devices()
-            .iter()
-            .enumerate()
-            .filter(move |(_, device)| waiting(device))
-            .map(|(disk, _)| disk)
+        self.devices().iter().enumerate().filter(move |(_, device)| waiting(device)).map(|(disk, _)| disk)
     }
 
     /// The targets are usable: `initializing` becomes `ready`. If the lease failed meanwhile, what was prepared is noted for
     /// its cleanup and the call refused.
     pub fn prepared(&mut self, prepared: Vec<Prepared>, checksum_type: ChecksumType) -> Result<(), Refusal> {
         let wanted = self.spec.disks.iter().map(|disk| disk.capacity_bytes.unwrap_or(0));
-        let devices = prepared
-            .into_iter()
-            .zip(wanted)
-            .map(|(prepared, wanted)| Device::new(prepared, wanted, checksum_type));
+        let devices =
+            prepared.into_iter().zip(wanted).map(|(prepared, wanted)| Device::new(prepared, wanted, checksum_type));
         let devices = devices.collect();
         self.advance(|state, _| match state {
             State::Initializing => (State::Ready(Ready { devices }), Ok(())),
@@ -333,13 +320,7 @@ impl Lease {
     /// The cleanup is over: a lease in `error` owns nothing any more.
     pub fn cleaned(&mut self) -> Result<(), Refusal> {
         self.advance(|state, _| match state {
-            State::Error(ended) => (
-                State::Error(Ended {
-                    cleanup: Cleanup::Done,
-                    ..ended
-                }),
-                Ok(()),
-            ),
+            State::Error(ended) => (State::Error(Ended { cleanup: Cleanup::Done, ..ended }), Ok(())),
             other => other.refuse(),
         })
     }
@@ -362,16 +343,12 @@ impl Lease {
         let devices = match &mut self.state {
             State::Ready(ready) => &mut ready.devices,
             State::Error(ended) => {
-                return Err(Refusal::Ended {
-                    fault: ended.fault.clone(),
-                });
+                return Err(Refusal::Ended { fault: ended.fault.clone() });
             }
             other => return Err(other.refusal()),
         };
         if let Some(disk) = devices.iter().position(|device| device.started) {
-            return Err(Refusal::TransferStarted {
-                disk: spec.disks[disk].name.clone(),
-            });
+            return Err(Refusal::TransferStarted { disk: spec.disks[disk].name.clone() });
         }
         let mut chosen = Vec::with_capacity(pairs.len());
         for (key, value) in pairs {
@@ -399,9 +376,7 @@ impl Lease {
     pub fn may_pull(&self) -> Result<(), Refusal> {
         match &self.state {
             State::Ready(_) => Ok(()),
-            State::Error(ended) => Err(Refusal::Ended {
-                fault: ended.fault.clone(),
-            }),
+            State::Error(ended) => Err(Refusal::Ended { fault: ended.fault.clone() }),
             other => Err(other.refusal()),
         }
     }
@@ -447,20 +422,13 @@ impl Ready {
 
 impl Ended {
     fn new(cause: Cause, fault: Fault, devices: Vec<Device>) -> Self {
-        Self {
-            cause,
-            fault,
-            cleanup: Cleanup::Pending,
-            devices,
-        }
+        Self { cause, fault, cleanup: Cleanup::Pending, devices }
     }
 
     fn refusal(&self) -> Refusal {
         match self.cause {
             Cause::TimedOut => Refusal::TimedOut,
-            _ => Refusal::Ended {
-                fault: self.fault.clone(),
-            },
+            _ => Refusal::Ended { fault: self.fault.clone() },
         }
     }
 }
@@ -471,13 +439,7 @@ impl Device {
         if prepared.capacity_bytes == 0 {
             prepared.capacity_bytes = wanted_bytes;
         }
-        Self {
-            prepared,
-            checksum_type,
-            started: false,
-            partial: None,
-            delivered: None,
-        }
+        Self { prepared, checksum_type, started: false, partial: None, delivered: None }
     }
 }
 
@@ -501,10 +463,7 @@ impl Cause {
 impl Refusal {
     fn missing(spec: &LeaseSpec, disks: &[usize]) -> Self {
         let names = disks.iter().map(|&disk| spec.disks[disk].name.clone()).collect();
-        let file = disks
-            .first()
-            .map(|&disk| spec.disks[disk].target.to_string())
-            .unwrap_or_default();
+        let file = disks.first().map(|&disk| spec.disks[disk].target.to_string()).unwrap_or_default();
         Refusal::Missing { file, disks: names }
     }
 }
@@ -515,14 +474,10 @@ impl From<Refusal> for Fault {
         match refusal {
             Refusal::TimedOut => Fault::Timedout,
             Refusal::Missing { file, .. } => Fault::FileFault { file, reason },
-            Refusal::UnknownKey { .. } => Fault::InvalidArgument {
-                invalid_property: "key".to_owned(),
-                reason,
-            },
-            Refusal::UnknownChecksumType { .. } => Fault::InvalidArgument {
-                invalid_property: "value".to_owned(),
-                reason,
-            },
+            Refusal::UnknownKey { .. } => Fault::InvalidArgument { invalid_property: "key".to_owned(), reason },
+            Refusal::UnknownChecksumType { .. } => {
+                Fault::InvalidArgument { invalid_property: "value".to_owned(), reason }
+            }
             _ => Fault::InvalidState { reason },
         }
     }
@@ -537,9 +492,7 @@ fn checksum_type(value: &str) -> Result<ChecksumType, Refusal> {
     match value {
         "sha1" => Ok(ChecksumType::Sha1),
         "sha256" => Ok(ChecksumType::Sha256),
-        _ => Err(Refusal::UnknownChecksumType {
-            value: value.to_owned(),
-        }),
+        _ => Err(Refusal::UnknownChecksumType { value: value.to_owned() }),
     }
 }
 

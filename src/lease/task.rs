@@ -155,13 +155,10 @@ impl Task {
         let next = match (&self.phase, lease.state()) {
             (Phase::Success { .. } | Phase::Error { .. }, _) => return false,
             (_, State::Done(_)) => Phase::Success { result: None },
-            (_, State::Error(ended)) => Phase::Error {
-                fault: Some(ended.fault.clone()),
-                cancelled: ended.cause == Cause::Canceled,
-            },
-            (Phase::Running { .. }, _) => Phase::Running {
-                percent: lease.transfer_percent(),
-            },
+            (_, State::Error(ended)) => {
+                Phase::Error { fault: Some(ended.fault.clone()), cancelled: ended.cause == Cause::Canceled }
+            }
+            (Phase::Running { .. }, _) => Phase::Running { percent: lease.transfer_percent() },
             (Phase::Queued, _) => return false,
         };
         let changed = next != self.phase;
@@ -178,9 +175,7 @@ impl Task {
         if self.cancelable {
             Ok(())
         } else {
-            Err(Fault::NotSupported {
-                reason: "the task is not cancelable".to_owned(),
-            })
+            Err(Fault::NotSupported { reason: "the task is not cancelable".to_owned() })
         }
     }
 
@@ -194,9 +189,7 @@ impl Task {
                 *percent = state::clamp_percent(percent_done);
                 Ok(*percent)
             }
-            _ => Err(Fault::InvalidState {
-                reason: "the task is not running".to_owned(),
-            }),
+            _ => Err(Fault::InvalidState { reason: "the task is not running".to_owned() }),
         }
     }
 
@@ -213,11 +206,7 @@ impl Task {
         wall_ms: u64,
     ) -> Result<(), Fault> {
         self.refuse_if_ended()?;
-        let invalid = |reason: &str| {
-            Err(Fault::InvalidState {
-                reason: reason.to_owned(),
-            })
-        };
+        let invalid = |reason: &str| Err(Fault::InvalidState { reason: reason.to_owned() });
         if result.is_some() && state != TaskState::Success {
             return invalid("a result is valid only in state success");
         }
@@ -231,10 +220,7 @@ impl Task {
             (TaskState::Running, Phase::Running { percent }) => Phase::Running { percent: *percent },
             (TaskState::Running, _) => Phase::Running { percent: 0 },
             (TaskState::Success, _) => Phase::Success { result },
-            (TaskState::Error, _) => Phase::Error {
-                fault,
-                cancelled: false,
-            },
+            (TaskState::Error, _) => Phase::Error { fault, cancelled: false },
         };
         self.enter(next, wall_ms);
         Ok(())
@@ -266,9 +252,7 @@ impl Task {
             error: None,
             result: None,
             progress: None,
-            reason: TaskReasonUser {
-                user_name: self.user.clone().unwrap_or_default(),
-            },
+            reason: TaskReasonUser { user_name: self.user.clone().unwrap_or_default() },
             queue_time: rfc3339(self.queued_ms),
             start_time: self.started_ms.map(rfc3339),
             complete_time: self.completed_ms.map(rfc3339),
@@ -289,15 +273,11 @@ impl Task {
     fn refuse_if_ended(&self) -> Result<(), Fault> {
         match &self.phase {
             Phase::Queued | Phase::Running { .. } => Ok(()),
-            Phase::Success { .. } => Err(Fault::InvalidState {
-                reason: "the task has completed".to_owned(),
-            }),
-            Phase::Error { cancelled: true, .. } => Err(Fault::InvalidState {
-                reason: "the task has been cancelled".to_owned(),
-            }),
-            Phase::Error { .. } => Err(Fault::InvalidState {
-                reason: "the task has failed".to_owned(),
-            }),
+            Phase::Success { .. } => Err(Fault::InvalidState { reason: "the task has completed".to_owned() }),
+            Phase::Error { cancelled: true, .. } => {
+                Err(Fault::InvalidState { reason: "the task has been cancelled".to_owned() })
+            }
+            Phase::Error { .. } => Err(Fault::InvalidState { reason: "the task has failed".to_owned() }),
         }
     }
 
@@ -332,17 +312,10 @@ fn rfc3339(wall_ms: u64) -> String {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z",
-        ms % 1000
-    )
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", ms % 1000)
 }
 
 #[cfg(test)]

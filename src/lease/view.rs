@@ -149,16 +149,11 @@ impl LeaseView {
 impl LeaseInfo {
     fn of(lease: &Lease, ticket: &str, timeout_ms: u64) -> Self {
         let devices = lease.devices();
-        let capacity_bytes = devices
-            .iter()
-            .map(|device| device.prepared.capacity_bytes)
-            .fold(0, u64::saturating_add);
+        let capacity_bytes = devices.iter().map(|device| device.prepared.capacity_bytes).fold(0, u64::saturating_add);
         Self {
             lease: lease.id().clone(),
             entity: lease.spec().entity.clone(),
-            device_url: (0..devices.len())
-                .map(|disk| DeviceUrl::of(lease, disk, ticket))
-                .collect(),
+            device_url: (0..devices.len()).map(|disk| DeviceUrl::of(lease, disk, ticket)).collect(),
             total_disk_capacity_in_kb: capacity_bytes.div_ceil(1024).max(1),
             lease_timeout: timeout_ms.div_ceil(1000),
             host_map: [],
@@ -173,11 +168,7 @@ impl DeviceUrl {
         let name = &spec.disks[disk].name;
         let datastore_key = format!("/nfc/{ticket}/");
         Self {
-            import_key: if spec.kind == Kind::Import {
-                key.clone()
-            } else {
-                String::new()
-            },
+            import_key: if spec.kind == Kind::Import { key.clone() } else { String::new() },
             key,
             url: format!("{datastore_key}{}", percent_encode(name)),
             ssl_thumbprint: String::new(),
@@ -191,21 +182,13 @@ impl DeviceUrl {
 
 impl fmt::Debug for DeviceUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DeviceUrl")
-            .field("key", &self.key)
-            .field("disk", &self.disk)
-            .finish_non_exhaustive()
+        f.debug_struct("DeviceUrl").field("key", &self.key).field("disk", &self.disk).finish_non_exhaustive()
     }
 }
 
 impl LeaseState {
     /// Every state, in the order of a life.
-    pub const ALL: [LeaseState; 4] = [
-        LeaseState::Initializing,
-        LeaseState::Ready,
-        LeaseState::Done,
-        LeaseState::Error,
-    ];
+    pub const ALL: [LeaseState; 4] = [LeaseState::Initializing, LeaseState::Ready, LeaseState::Done, LeaseState::Error];
 
     /// The name in the API.
     pub fn as_str(self) -> &'static str {
@@ -230,10 +213,7 @@ impl LeaseState {
 impl From<Fault> for LocalizedFault {
     fn from(fault: Fault) -> Self {
         let localized_message = fault.to_string();
-        Self {
-            fault,
-            localized_message,
-        }
+        Self { fault, localized_message }
     }
 }
 
@@ -242,11 +222,7 @@ impl From<Fault> for LocalizedFault {
 pub(super) fn device_key(spec: &LeaseSpec, disk: usize) -> String {
     let is_disk = spec.disks[disk].disk;
     let unit = spec.disks[..disk].iter().filter(|other| other.disk == is_disk).count();
-    let controller = if is_disk {
-        "VirtualLsiLogicController0"
-    } else {
-        "VirtualIDEController1"
-    };
+    let controller = if is_disk { "VirtualLsiLogicController0" } else { "VirtualIDEController1" };
     format!("/{}/{controller}:{unit}", spec.entity)
 }
 

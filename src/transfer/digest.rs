@@ -95,9 +95,6 @@ mod tests {
         assert_eq!(digest.finish().unwrap(), "84983e441c3bd26ebaae4aa1f95129e5e54670f1");
         let mut digest = Digest::new(ChecksumType::Sha256, crew);
         digest.update(b"abc".to_vec()).await.unwrap();
-        assert_eq!(
-            digest.finish().unwrap(),
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
+        assert_eq!(digest.finish().unwrap(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     }
 }

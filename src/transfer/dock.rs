@@ -60,7 +60,11 @@ pub(super) fn storage(place: &Place, error: DiskError) -> TransferError {
 }
 
 /// Opens an object for reading and adopts it.
-pub(super) async fn open_source<E: Engine>(dock: &Dock<E>, place: &Place, direct: bool) -> Result<E::File, TransferError>
+pub(super) async fn open_source<E: Engine>(
+    dock: &Dock<E>,
+    place: &Place,
+    direct: bool,
+) -> Result<E::File, TransferError>
 where
     <E::Space as Space>::Opened: Send,
 {

@@ -72,11 +72,7 @@ impl<E: Engine> Plan<E> {
 ///
 /// # Errors
 /// Storage's, or [`TransferError::Unsuitable`] for a format the object cannot have.
-pub async fn plan<E: Engine>(
-    dock: &Dock<E>,
-    grant: &Grant,
-    format: Option<Format>,
-) -> Result<Plan<E>, TransferError> {
+pub async fn plan<E: Engine>(dock: &Dock<E>, grant: &Grant, format: Option<Format>) -> Result<Plan<E>, TransferError> {
     let target = &grant.disk.target;
     let place = Place { datastore: target.datastore.clone(), path: target.path.clone() };
     let inspection = dock.names(&place, |space, place| space.inspect(place)).await?;

@@ -83,10 +83,9 @@ impl TransferError {
     /// disk free for another try.
     pub fn outcome(&self) -> Outcome {
         match self {
-            TransferError::Storage { object, error } if error.is_no_space() => Outcome::Fatal(Fault::NoDiskSpace {
-                file: object.clone(),
-                datastore: datastore_of(object),
-            }),
+            TransferError::Storage { object, error } if error.is_no_space() => {
+                Outcome::Fatal(Fault::NoDiskSpace { file: object.clone(), datastore: datastore_of(object) })
+            }
             TransferError::Storage { object, error } if error.is_failed_storage() => {
                 Outcome::Fatal(Fault::FileFault { file: object.clone(), reason: error.to_string() })
             }

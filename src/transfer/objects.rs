@@ -116,7 +116,13 @@ impl<S: Space> Warehouse<S> {
         })
     }
 
-    fn remove_one(&self, lease: &LeaseId, disk: &DiskSpec, prepared: &Prepared, started: bool) -> Result<(), DiskError> {
+    fn remove_one(
+        &self,
+        lease: &LeaseId,
+        disk: &DiskSpec,
+        prepared: &Prepared,
+        started: bool,
+    ) -> Result<(), DiskError> {
         let place = place_of(disk);
         if prepared.device {
             return if started { self.space.wipe(&place) } else { Ok(()) };
@@ -138,13 +144,7 @@ impl<S: Space> Objects for Warehouse<S> {
         spec.disks.iter().map(one).collect()
     }
 
-    fn remove(
-        &self,
-        lease: &LeaseId,
-        spec: &LeaseSpec,
-        prepared: &[Prepared],
-        started: &[bool],
-    ) -> Result<(), Fault> {
+    fn remove(&self, lease: &LeaseId, spec: &LeaseSpec, prepared: &[Prepared], started: &[bool]) -> Result<(), Fault> {
         let mut first = Ok(());
         for (index, disk) in spec.disks.iter().enumerate() {
             let fallback = Prepared::default();

@@ -52,10 +52,8 @@ impl DevicePath {
     /// # Errors
     /// The path is not that of a device.
     pub fn parse(path: &str, query: Option<&str>) -> Result<Self, PathError> {
-        let (ticket, disk) = path
-            .strip_prefix("/nfc/")
-            .and_then(|rest| rest.split_once('/'))
-            .ok_or(PathError::Shape)?;
+        let (ticket, disk) =
+            path.strip_prefix("/nfc/").and_then(|rest| rest.split_once('/')).ok_or(PathError::Shape)?;
         Ok(Self {
             ticket: Ticket::parse(ticket)?,
             disk: decode_disk(disk)?,
@@ -89,11 +87,7 @@ impl Ticket {
     /// It is not 64 lower-case hexadecimal digits.
     pub fn parse(text: &str) -> Result<Self, PathError> {
         let valid = text.len() == TICKET_DIGITS && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        if valid {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(PathError::Ticket)
-        }
+        if valid { Ok(Self(text.to_owned())) } else { Err(PathError::Ticket) }
     }
 
     /// The digits. Not to be logged.
@@ -128,28 +122,20 @@ fn decode_disk(encoded: &str) -> Result<String, PathError> {
             (byte, _) => *byte,
         });
     }
-    String::from_utf8(bytes)
-        .ok()
-        .filter(|name| is_disk_name(name))
-        .ok_or(PathError::Disk)
+    String::from_utf8(bytes).ok().filter(|name| is_disk_name(name)).ok_or(PathError::Disk)
 }
 
 fn hex_digit(digit: u8) -> Result<u8, PathError> {
     // A hexadecimal digit is below 16.
-    char::from(digit)
-        .to_digit(16)
-        .map(|value| value as u8)
-        .ok_or(PathError::Disk)
+    char::from(digit).to_digit(16).map(|value| value as u8).ok_or(PathError::Disk)
 }
 
 fn parse_format(query: &str) -> Result<Option<Format>, PathError> {
-    let mut values = query
-        .split('&')
-        .filter_map(|parameter| match parameter.split_once('=') {
-            Some(("format", value)) => Some(value),
-            Some(_) => None,
-            None => (parameter == "format").then_some(""),
-        });
+    let mut values = query.split('&').filter_map(|parameter| match parameter.split_once('=') {
+        Some(("format", value)) => Some(value),
+        Some(_) => None,
+        None => (parameter == "format").then_some(""),
+    });
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
         (Some("vmdk"), None) => Ok(Some(Format::Vmdk)),
@@ -173,31 +159,16 @@ mod tests {
 
     #[test]
     fn names_survive_a_round_trip() {
-        for disk in [
-            "disk-0.vmdk",
-            "a b",
-            "50%",
-            "%2F",
-            "ü/x".trim_end_matches("/x"),
-            "?&=#",
-            "...",
-            "~",
-            &"x".repeat(255),
-        ] {
-            for (format, query) in [
-                (None, None),
-                (Some(Format::Vmdk), Some("format=vmdk")),
-                (Some(Format::Raw), Some("format=raw")),
-            ] {
-                let path = DevicePath {
-                    ticket: Ticket::parse(TICKET).unwrap(),
-                    disk: disk.into(),
-                    format,
-                };
+        for disk in
+            ["disk-0.vmdk", "a b", "50%", "%2F", "ü/x".trim_end_matches("/x"), "?&=#", "...", "~", &"x".repeat(255)]
+        {
+            for (format, query) in
+                [(None, None), (Some(Format::Vmdk), Some("format=vmdk")), (Some(Format::Raw), Some("format=raw"))]
+            {
+                let path = DevicePath { ticket: Ticket::parse(TICKET).unwrap(), disk: disk.into(), format };
                 let text = path.to_string();
-                let (start, found) = text
-                    .split_once('?')
-                    .map_or((text.as_str(), None), |(start, query)| (start, Some(query)));
+                let (start, found) =
+                    text.split_once('?').map_or((text.as_str(), None), |(start, query)| (start, Some(query)));
                 assert_eq!(found, query);
                 assert!(text.is_ascii() && !text.contains([' ', '#']), "{text}");
                 assert_eq!(DevicePath::parse(start, found), Ok(path), "{disk:?}");
@@ -244,32 +215,14 @@ mod tests {
 
     #[test]
     fn bad_tickets_and_shapes_are_refused() {
-        for ticket in [
-            "",
-            "0",
-            &TICKET[1..],
-            &TICKET.to_uppercase(),
-            &TICKET.replace('a', "g"),
-            &format!("{TICKET}0"),
-            "%30",
-        ] {
-            assert_eq!(
-                DevicePath::parse(&format!("/nfc/{ticket}/d"), None),
-                Err(PathError::Ticket),
-                "{ticket}"
-            );
+        for ticket in
+            ["", "0", &TICKET[1..], &TICKET.to_uppercase(), &TICKET.replace('a', "g"), &format!("{TICKET}0"), "%30"]
+        {
+            assert_eq!(DevicePath::parse(&format!("/nfc/{ticket}/d"), None), Err(PathError::Ticket), "{ticket}");
         }
-        for path in [
-            "",
-            "/",
-            "/nfc",
-            "/nfc/",
-            "nfc/x/y",
-            "/NFC/x/y",
-            "//nfc/x/y",
-            "/ha-nfc/x/y",
-            &format!("/nfc/{TICKET}"),
-        ] {
+        for path in
+            ["", "/", "/nfc", "/nfc/", "nfc/x/y", "/NFC/x/y", "//nfc/x/y", "/ha-nfc/x/y", &format!("/nfc/{TICKET}")]
+        {
             assert_eq!(DevicePath::parse(path, None), Err(PathError::Shape), "{path}");
         }
     }

@@ -31,10 +31,7 @@ pub type Pair<E> = (<E as Engine>::Socket, <E as Engine>::Socket);
 
 impl<E: Engine> Bench<E> {
     pub fn place(&self, path: &str) -> Place {
-        Place {
-            datastore: DATASTORE.into(),
-            path: path.into(),
-        }
+        Place { datastore: DATASTORE.into(), path: path.into() }
     }
 
     /// A fresh target of `length_bytes` that reads as zeros.
@@ -92,23 +89,14 @@ pub fn on_uring(backing: Backing, cases: impl AsyncFnOnce(Bench<Uring>)) {
     }
     let run = async {
         let engine = Uring::new(BUFFERS).unwrap();
-        cases(Bench {
-            engine,
-            space: Rc::new(datastores(backing)),
-            pairs: real_pairs,
-        })
-        .await;
+        cases(Bench { engine, space: Rc::new(datastores(backing)), pairs: real_pairs }).await;
     };
     run_uring(|| {}, run).unwrap();
 }
 
 pub fn on_blocking(backing: Backing, cases: impl AsyncFnOnce(Bench<Blocking>)) {
     let space = Rc::new(datastores(backing));
-    runtime().block_on(cases(Bench {
-        engine: Blocking::new(BUFFERS),
-        space,
-        pairs: real_pairs,
-    }));
+    runtime().block_on(cases(Bench { engine: Blocking::new(BUFFERS), space, pairs: real_pairs }));
 }
 
 /// `short_one_in`: how often a single operation moves only a part of its bytes.
@@ -117,32 +105,18 @@ pub fn on_sim(device: bool, short_one_in: Option<u32>, cases: impl AsyncFnOnce(B
     if device {
         engine.add_device(DATASTORE, DEVICE_BYTES);
     }
-    engine.set_faults(Faults {
-        seed: 1,
-        short_one_in: short_one_in.unwrap_or(0),
-        ..Faults::default()
-    });
+    engine.set_faults(Faults { seed: 1, short_one_in: short_one_in.unwrap_or(0), ..Faults::default() });
     let space = Rc::new(engine.space());
-    runtime().block_on(cases(Bench {
-        engine,
-        space,
-        pairs: |_| vec![SimSocket::pair()],
-    }));
+    runtime().block_on(cases(Bench { engine, space, pairs: |_| vec![SimSocket::pair()] }));
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 fn real_pairs<E: Attach>(engine: &E) -> Vec<Pair<E>> {
     let (near, far) = UnixStream::pair().unwrap();
-    vec![
-        tcp_pair(engine),
-        (engine.attach(near.into()).unwrap(), engine.attach(far.into()).unwrap()),
-    ]
+    vec![tcp_pair(engine), (engine.attach(near.into()).unwrap(), engine.attach(far.into()).unwrap())]
 }
 
 pub fn tcp_pair<E: Attach>(engine: &E) -> Pair<E> {
@@ -174,10 +148,7 @@ impl LoopDevice {
         let image = scratch.path().join("image");
         std::fs::File::create(&image).unwrap().set_len(DEVICE_BYTES).unwrap();
         match output(Command::new("losetup").arg("--find").arg("--show").arg(&image)) {
-            Ok(path) => Some(LoopDevice {
-                path: path.trim().into(),
-                _image: scratch,
-            }),
+            Ok(path) => Some(LoopDevice { path: path.trim().into(), _image: scratch }),
             Err(reason) => {
                 not_run("loop device", &format!("{case}: {reason}"));
                 None
@@ -210,10 +181,7 @@ pub struct Mount(TempDir);
 impl Mount {
     fn new(arguments: &[&str]) -> Option<Mount> {
         // A blank in the mount point, because the kernel writes it in a way of its own.
-        let point = tempfile::Builder::new()
-            .prefix("mount point ")
-            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
-            .unwrap();
+        let point = tempfile::Builder::new().prefix("mount point ").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         match output(Command::new("mount").args(arguments).arg(point.path())) {
             Ok(_) => Some(Mount(point)),
             Err(reason) => {
@@ -245,10 +213,7 @@ pub struct SmallTmpfs {
 impl SmallTmpfs {
     pub fn mount() -> Option<SmallTmpfs> {
         let mount = Mount::new(&["-t", "tmpfs", "-o", "size=2m", "tmpfs"])?;
-        Some(SmallTmpfs {
-            path: mount.path().into(),
-            _mount: mount,
-        })
+        Some(SmallTmpfs { path: mount.path().into(), _mount: mount })
     }
 }
 

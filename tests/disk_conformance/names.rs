@@ -10,10 +10,7 @@ pub async fn a_part_becomes_an_object<E: Engine>(bench: &Bench<E>) {
     let place = bench.place("object");
     let file = bench.target("object", 0, false).await;
     bench.write(&file, b"new", 0).await.unwrap();
-    assert!(
-        bench.space.inspect(&place).unwrap_err().is_not_found(),
-        "half-written under its final name"
-    );
+    assert!(bench.space.inspect(&place).unwrap_err().is_not_found(), "half-written under its final name");
     assert!(bench.space.open(&place, BUFFERED).err().unwrap().is_not_found());
     bench.engine.sync(&file).await.unwrap();
     bench.space.publish(&place, "t").unwrap();
@@ -21,10 +18,7 @@ pub async fn a_part_becomes_an_object<E: Engine>(bench: &Bench<E>) {
     assert_eq!((found.length_bytes, found.device), (3, false));
     let again = bench.engine.adopt(bench.space.open(&place, BUFFERED).unwrap()).unwrap();
     assert_eq!(bench.read(&again, 0, 10).await, b"new");
-    assert!(
-        bench.space.publish(&place, "t").unwrap_err().is_not_found(),
-        "there is nothing left to publish"
-    );
+    assert!(bench.space.publish(&place, "t").unwrap_err().is_not_found(), "there is nothing left to publish");
 
     let newer = bench.target("object", 0, false).await;
     bench.write(&newer, b"newer", 0).await.unwrap();
@@ -35,25 +29,12 @@ pub async fn a_part_becomes_an_object<E: Engine>(bench: &Bench<E>) {
 
 pub async fn an_interrupted_part_is_continued<E: Engine>(bench: &Bench<E>) {
     let place = bench.place("resumed");
-    assert!(
-        bench
-            .space
-            .open_part(&place, "r", BUFFERED)
-            .err()
-            .unwrap()
-            .is_not_found()
-    );
-    let file = bench
-        .engine
-        .adopt(bench.space.create_part(&place, "r", BUFFERED).unwrap())
-        .unwrap();
+    assert!(bench.space.open_part(&place, "r", BUFFERED).err().unwrap().is_not_found());
+    let file = bench.engine.adopt(bench.space.create_part(&place, "r", BUFFERED).unwrap()).unwrap();
     bench.write(&file, b"first ", 0).await.unwrap();
     bench.engine.sync(&file).await.unwrap();
     drop(file);
-    let file = bench
-        .engine
-        .adopt(bench.space.open_part(&place, "r", BUFFERED).unwrap())
-        .unwrap();
+    let file = bench.engine.adopt(bench.space.open_part(&place, "r", BUFFERED).unwrap()).unwrap();
     bench.write(&file, b"second", 6).await.unwrap();
     bench.space.publish(&place, "r").unwrap();
     assert_eq!(bench.read(&file, 0, 100).await, b"first second");
@@ -61,21 +42,12 @@ pub async fn an_interrupted_part_is_continued<E: Engine>(bench: &Bench<E>) {
 
 pub async fn a_new_part_replaces_the_old_one<E: Engine>(bench: &Bench<E>) {
     let place = bench.place("replaced");
-    let old = bench
-        .engine
-        .adopt(bench.space.create_part(&place, "p", BUFFERED).unwrap())
-        .unwrap();
+    let old = bench.engine.adopt(bench.space.create_part(&place, "p", BUFFERED).unwrap()).unwrap();
     bench.write(&old, b"old", 0).await.unwrap();
-    let new = bench
-        .engine
-        .adopt(bench.space.create_part(&place, "p", BUFFERED).unwrap())
-        .unwrap();
+    let new = bench.engine.adopt(bench.space.create_part(&place, "p", BUFFERED).unwrap()).unwrap();
     bench.write(&old, b"a late writer", 0).await.unwrap();
     assert!(bench.read(&new, 0, 100).await.is_empty());
-    let other = bench
-        .engine
-        .adopt(bench.space.create_part(&place, "q", BUFFERED).unwrap())
-        .unwrap();
+    let other = bench.engine.adopt(bench.space.create_part(&place, "q", BUFFERED).unwrap()).unwrap();
     bench.write(&other, b"other", 0).await.unwrap();
     bench.space.remove_part(&place, "p").unwrap();
     bench.space.publish(&place, "q").unwrap();
@@ -84,14 +56,7 @@ pub async fn a_new_part_replaces_the_old_one<E: Engine>(bench: &Bench<E>) {
 
 pub async fn parents_are_made_and_removed<E: Engine>(bench: &Bench<E>) {
     let place = bench.place("vm1/disks/root/disk-0.raw");
-    assert!(
-        bench
-            .space
-            .create_part(&place, "t", BUFFERED)
-            .err()
-            .unwrap()
-            .is_not_found()
-    );
+    assert!(bench.space.create_part(&place, "t", BUFFERED).err().unwrap().is_not_found());
     let made = bench.space.make_parents(&place).unwrap();
     assert_eq!(made, ["vm1", "vm1/disks", "vm1/disks/root"]);
     assert_eq!(bench.space.make_parents(&place).unwrap(), [""; 0]);
@@ -103,24 +68,11 @@ pub async fn parents_are_made_and_removed<E: Engine>(bench: &Bench<E>) {
     bench.space.open_part(&place, "t", BUFFERED).map(drop).unwrap();
     bench.space.remove_part(&place, "t").unwrap();
     bench.space.remove_parents(&place, &made).unwrap();
-    assert!(
-        bench
-            .space
-            .create_part(&place, "t", BUFFERED)
-            .err()
-            .unwrap()
-            .is_not_found()
-    );
+    assert!(bench.space.create_part(&place, "t", BUFFERED).err().unwrap().is_not_found());
     drop(bench.space.create_part(&sibling, "t", BUFFERED).unwrap());
     bench.space.remove_part(&sibling, "t").unwrap();
-    bench
-        .space
-        .remove_parents(&sibling, &["vm1".into(), "vm1/notes".into()])
-        .unwrap();
-    bench
-        .space
-        .remove_parents(&sibling, &["vm1".into(), "vm1/notes".into()])
-        .unwrap();
+    bench.space.remove_parents(&sibling, &["vm1".into(), "vm1/notes".into()]).unwrap();
+    bench.space.remove_parents(&sibling, &["vm1".into(), "vm1/notes".into()]).unwrap();
     assert_eq!(bench.space.make_parents(&bench.place("vm1/x")).unwrap(), ["vm1"]);
 }
 
@@ -153,24 +105,15 @@ pub async fn paths_do_not_leave_the_datastore<E: Engine>(bench: &Bench<E>) {
             bench.space.remove_parents(&bench.place("x"), &[path.to_owned()]),
         ];
         for (number, refused) in refusals.into_iter().enumerate() {
-            assert!(
-                matches!(refused, Err(DiskError::Escapes { .. })),
-                "{path}, call {number}: {refused:?}"
-            );
+            assert!(matches!(refused, Err(DiskError::Escapes { .. })), "{path}, call {number}: {refused:?}");
         }
     }
     for tag in ["../t", "", "a.b"] {
         let refused = bench.space.create_part(&bench.place("x"), tag, BUFFERED).map(drop);
         assert!(matches!(refused, Err(DiskError::BadName { .. })), "{tag}");
     }
-    let elsewhere = Place {
-        datastore: "elsewhere".into(),
-        path: "x".into(),
-    };
-    assert!(matches!(
-        bench.space.inspect(&elsewhere),
-        Err(DiskError::UnknownDatastore { .. })
-    ));
+    let elsewhere = Place { datastore: "elsewhere".into(), path: "x".into() };
+    assert!(matches!(bench.space.inspect(&elsewhere), Err(DiskError::UnknownDatastore { .. })));
 }
 
 pub async fn parts_are_found<E: Engine>(bench: &Bench<E>) {
@@ -199,11 +142,7 @@ pub async fn the_stamp_changes_with_the_content<E: Engine>(bench: &Bench<E>) {
     bench.write(&file, b"changed", 0).await.unwrap();
     let after = bench.space.inspect(&place).unwrap();
     assert_ne!(after.stamp, before.stamp);
-    assert!(
-        after.stamp.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-'),
-        "{}",
-        after.stamp
-    );
+    assert!(after.stamp.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-'), "{}", after.stamp);
 }
 
 pub async fn a_device_is_wiped<E: Engine>(bench: &Bench<E>) {
@@ -213,34 +152,14 @@ pub async fn a_device_is_wiped<E: Engine>(bench: &Bench<E>) {
     assert_eq!((before.length_bytes, before.device), (DEVICE_BYTES, true));
     bench.write(&file, &[7; 100_000], 5_000_000).await.unwrap();
     bench.engine.sync(&file).await.unwrap();
-    assert_ne!(
-        bench.space.inspect(&place).unwrap().stamp,
-        before.stamp,
-        "written to, yet the stamp is the same"
-    );
+    assert_ne!(bench.space.inspect(&place).unwrap().stamp, before.stamp, "written to, yet the stamp is the same");
     drop(file);
     bench.space.publish(&place, "t").unwrap();
     bench.space.remove_final(&place).unwrap();
-    let file = bench
-        .engine
-        .adopt(bench.space.open(&place, Want { direct: true }).unwrap())
-        .unwrap();
-    assert!(
-        bench
-            .read(&file, 5_000_000, 100_000)
-            .await
-            .iter()
-            .all(|byte| *byte == 7),
-        "a device is never removed"
-    );
+    let file = bench.engine.adopt(bench.space.open(&place, Want { direct: true }).unwrap()).unwrap();
+    assert!(bench.read(&file, 5_000_000, 100_000).await.iter().all(|byte| *byte == 7), "a device is never removed");
     bench.space.wipe(&place).unwrap();
-    assert!(
-        bench
-            .read(&file, 0, DEVICE_BYTES as usize)
-            .await
-            .iter()
-            .all(|byte| *byte == 0)
-    );
+    assert!(bench.read(&file, 0, DEVICE_BYTES as usize).await.iter().all(|byte| *byte == 0));
 }
 
 pub async fn a_device_is_written_by_one<E: Engine>(bench: &Bench<E>) {

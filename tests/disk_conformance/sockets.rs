@@ -21,10 +21,7 @@ async fn receive_exactly<E: Engine>(bench: &Bench<E>, socket: &E::Socket, count:
     let mut all = Vec::new();
     while all.len() < count {
         let buffer = bench.engine.pool().take().await;
-        let (buffer, received) = bench
-            .engine
-            .recv(socket, buffer, count - all.len(), Receive::Take)
-            .await;
+        let (buffer, received) = bench.engine.recv(socket, buffer, count - all.len(), Receive::Take).await;
         let received = received.unwrap();
         assert_eq!(received, buffer.len());
         assert!(received > 0, "the stream ended after {} bytes", all.len());
@@ -165,9 +162,7 @@ pub async fn a_timeout_ends_a_wait<E: Engine>(bench: &Bench<E>) {
             tokio::time::sleep(Duration::from_millis(50)).await;
             bench.engine.shut(&near);
         };
-        let (error, ()) = tokio::time::timeout(Duration::from_secs(5), join(flood, shut))
-            .await
-            .unwrap();
+        let (error, ()) = tokio::time::timeout(Duration::from_secs(5), join(flood, shut)).await.unwrap();
         assert!(error.is_peer(), "{error}");
     }
     let (near, _far) = bench.pair();
@@ -188,9 +183,7 @@ pub async fn a_dropped_receive_gives_its_buffer_back<E: Engine>(bench: &Bench<E>
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(5), home)
-            .await
-            .expect("the buffer is lost");
+        tokio::time::timeout(Duration::from_secs(5), home).await.expect("the buffer is lost");
         drop(far);
     }
 }
@@ -219,11 +212,7 @@ async fn store<E: Engine>(bench: &Bench<E>, socket: &E::Socket, file: &E::File, 
     let pipe = bench.engine.pipe().unwrap();
     let (mut at, mut spliced) = (0, 0);
     while at < count {
-        let held = bench
-            .engine
-            .splice_in(socket, &pipe, (count - at).min(PIPE_BYTES))
-            .await
-            .unwrap();
+        let held = bench.engine.splice_in(socket, &pipe, (count - at).min(PIPE_BYTES)).await.unwrap();
         assert!(held > 0, "the stream ended after {at} bytes");
         match bench.engine.splice_to_file(&pipe, file, at as u64, held).await {
             Ok(()) => spliced += held,
@@ -242,12 +231,7 @@ async fn empty_by_copying<E: Engine>(bench: &Bench<E>, pipe: &E::Pipe, file: &E:
         let (buffer, count) = bench.engine.read_pipe(pipe, buffer, held - copied).await;
         let count = count.unwrap();
         assert!(count > 0 && count == buffer.len(), "the refused splice lost bytes");
-        bench
-            .engine
-            .write_at(file, buffer, (at + copied) as u64)
-            .await
-            .1
-            .unwrap();
+        bench.engine.write_at(file, buffer, (at + copied) as u64).await.1.unwrap();
         copied += count;
     }
 }
@@ -257,17 +241,9 @@ async fn fetch<E: Engine>(bench: &Bench<E>, file: &E::File, socket: &E::Socket, 
     let mut at = 0;
     while at < count {
         let limit = (count - at).min(PIPE_BYTES);
-        let held = bench
-            .engine
-            .splice_from_file(file, &pipe, at as u64, limit)
-            .await
-            .unwrap();
+        let held = bench.engine.splice_from_file(file, &pipe, at as u64, limit).await.unwrap();
         assert!(held > 0 && held <= limit, "the file ended after {at} bytes");
-        bench
-            .engine
-            .splice_out(&pipe, socket, held, at + held < count)
-            .await
-            .unwrap();
+        bench.engine.splice_out(&pipe, socket, held, at + held < count).await.unwrap();
         at += held;
     }
 }
@@ -293,10 +269,7 @@ pub async fn a_refused_splice_loses_nothing<E: Engine>(bench: &Bench<E>, direct:
     let bytes = Random::new(3).bytes(5000);
     let pipe = filled_pipe(bench, &bytes).await;
     match bench.engine.splice_to_file(&pipe, &file, 123, bytes.len()).await {
-        Ok(()) => assert!(
-            !bench.engine.is_direct(&file),
-            "an unaligned splice cannot have been direct"
-        ),
+        Ok(()) => assert!(!bench.engine.is_direct(&file), "an unaligned splice cannot have been direct"),
         Err(DiskError::SpliceRefused) => {
             assert!(bench.engine.is_direct(&file));
             empty_by_copying(bench, &pipe, &file, 123, bytes.len()).await;

@@ -27,10 +27,7 @@ pub async fn random_ranges_read_back<E: Engine>(bench: &Bench<E>, seed: u64, dir
         match random.below(4) {
             0 => {
                 let found = bench.read(&file, offset_bytes, length).await;
-                assert!(
-                    found == model[at..at + length],
-                    "seed {seed}, step {step}: {length} bytes at {at} differ"
-                );
+                assert!(found == model[at..at + length], "seed {seed}, step {step}: {length} bytes at {at} differ");
             }
             1 => {
                 bench.engine.zero(&file, offset_bytes, length as u64).await.unwrap();
@@ -45,15 +42,9 @@ pub async fn random_ranges_read_back<E: Engine>(bench: &Bench<E>, seed: u64, dir
     }
     bench.engine.sync(&file).await.unwrap();
     drop(file);
-    let opened = bench
-        .space
-        .open_part(&bench.place("random"), "t", Want { direct: !direct })
-        .unwrap();
+    let opened = bench.space.open_part(&bench.place("random"), "t", Want { direct: !direct }).unwrap();
     let file = bench.engine.adopt(opened).unwrap();
-    assert!(
-        bench.read(&file, 0, SIZE as usize).await == model,
-        "seed {seed}: what was stored differs"
-    );
+    assert!(bench.read(&file, 0, SIZE as usize).await == model, "seed {seed}: what was stored differs");
 }
 
 pub async fn many_operations_in_flight<E: Engine>(bench: &Bench<E>, direct: bool) {
@@ -61,11 +52,7 @@ pub async fn many_operations_in_flight<E: Engine>(bench: &Bench<E>, direct: bool
     let file = bench.target("flight", 20 * piece, direct).await;
     let writes = (0..20u8).rev().map(|n| {
         let file = &file;
-        async move {
-            bench
-                .write(file, &vec![n + 1; piece as usize], u64::from(n) * piece)
-                .await
-        }
+        async move { bench.write(file, &vec![n + 1; piece as usize], u64::from(n) * piece).await }
     });
     for written in join_all(writes).await {
         written.unwrap();
@@ -82,26 +69,13 @@ pub async fn many_operations_in_flight<E: Engine>(bench: &Bench<E>, direct: bool
 pub async fn zeroed_ranges_read_as_zeros<E: Engine>(bench: &Bench<E>, direct: bool) {
     let file = bench.target("zeros", SIZE, direct).await;
     for chunk in 0..SIZE / BUFFER_BYTES as u64 {
-        bench
-            .write(&file, &vec![9; BUFFER_BYTES], chunk * BUFFER_BYTES as u64)
-            .await
-            .unwrap();
+        bench.write(&file, &vec![9; BUFFER_BYTES], chunk * BUFFER_BYTES as u64).await.unwrap();
     }
     let mut model = vec![9; SIZE as usize];
-    for (offset, length) in [
-        (0, 0),
-        (1, 1),
-        (4095, 2),
-        (8192, 4096),
-        (100_000, 300_001),
-        (SIZE - 700, 700),
-    ] {
+    for (offset, length) in [(0, 0), (1, 1), (4095, 2), (8192, 4096), (100_000, 300_001), (SIZE - 700, 700)] {
         bench.engine.zero(&file, offset, length).await.unwrap();
         model[offset as usize..(offset + length) as usize].fill(0);
-        assert!(
-            bench.read(&file, 0, SIZE as usize).await == model,
-            "{length} bytes at {offset}"
-        );
+        assert!(bench.read(&file, 0, SIZE as usize).await == model, "{length} bytes at {offset}");
     }
 }
 
@@ -114,20 +88,11 @@ pub async fn data_is_never_missed<E: Engine>(bench: &Bench<E>, direct: bool) {
     }
     let mut from = 0;
     while let Some(range) = bench.engine.next_data(&file, from, SIZE).unwrap() {
-        assert!(
-            from <= range.start && range.start < range.end && range.end <= SIZE,
-            "{range:?} from {from}"
-        );
-        assert!(
-            model[from as usize..range.start as usize].iter().all(|byte| *byte == 0),
-            "data before {range:?}"
-        );
+        assert!(from <= range.start && range.start < range.end && range.end <= SIZE, "{range:?} from {from}");
+        assert!(model[from as usize..range.start as usize].iter().all(|byte| *byte == 0), "data before {range:?}");
         from = range.end;
     }
-    assert!(
-        model[from as usize..].iter().all(|byte| *byte == 0),
-        "data after {from}"
-    );
+    assert!(model[from as usize..].iter().all(|byte| *byte == 0), "data after {from}");
     assert_eq!(bench.engine.next_data(&file, 5000, 5000).unwrap(), None);
 }
 
@@ -138,10 +103,7 @@ pub async fn an_abandoned_write_harms_nobody<E: Engine>(bench: &Bench<E>, direct
         let buffer = bench.buffer(&vec![1; BUFFER_BYTES]).await;
         // Polled once, then dropped: with a ring the write is on its way by then.
         drop(bench.engine.write_at(&file, buffer, 0).now_or_never());
-        bench
-            .write(&file, &vec![2; BUFFER_BYTES], BUFFER_BYTES as u64)
-            .await
-            .unwrap();
+        bench.write(&file, &vec![2; BUFFER_BYTES], BUFFER_BYTES as u64).await.unwrap();
         let found = bench.read(&file, BUFFER_BYTES as u64, BUFFER_BYTES).await;
         assert!(found.iter().all(|byte| *byte == 2));
     }
@@ -172,11 +134,7 @@ pub async fn lengths_are_set<E: Engine>(bench: &Bench<E>) {
     assert_eq!(bench.read(&file, 0, 20_000).await, expected);
     bench.engine.zero(&file, 5000, 1 << 30).await.unwrap();
     expected[5000..].fill(0);
-    assert_eq!(
-        bench.read(&file, 0, 20_000).await,
-        expected,
-        "zeroing past the end must not lengthen a file"
-    );
+    assert_eq!(bench.read(&file, 0, 20_000).await, expected, "zeroing past the end must not lengthen a file");
 }
 
 /// On every file system we test on, an import of a sparse disk stays sparse.
@@ -184,22 +142,13 @@ pub async fn holes_are_found_and_made<E: Engine>(bench: &Bench<E>) {
     let file = bench.target("holes", SIZE, false).await;
     assert_eq!(bench.engine.next_data(&file, 0, SIZE).unwrap(), None);
     bench.write(&file, &[1; BUFFER_BYTES], 0).await.unwrap();
-    bench
-        .write(&file, &[1; BUFFER_BYTES], 2 * BUFFER_BYTES as u64)
-        .await
-        .unwrap();
+    bench.write(&file, &[1; BUFFER_BYTES], 2 * BUFFER_BYTES as u64).await.unwrap();
     let quarter = BUFFER_BYTES as u64;
     assert_eq!(bench.engine.next_data(&file, 0, SIZE).unwrap(), Some(0..quarter));
-    assert_eq!(
-        bench.engine.next_data(&file, quarter, SIZE).unwrap(),
-        Some(2 * quarter..3 * quarter)
-    );
+    assert_eq!(bench.engine.next_data(&file, quarter, SIZE).unwrap(), Some(2 * quarter..3 * quarter));
     assert_eq!(bench.engine.next_data(&file, 10, 20).unwrap(), Some(10..20));
     bench.engine.zero(&file, 0, 2 * quarter).await.unwrap();
-    assert_eq!(
-        bench.engine.next_data(&file, 0, SIZE).unwrap(),
-        Some(2 * quarter..3 * quarter)
-    );
+    assert_eq!(bench.engine.next_data(&file, 0, SIZE).unwrap(), Some(2 * quarter..3 * quarter));
     bench.space.publish(&bench.place("holes"), "t").unwrap();
     let populated_bytes = bench.space.inspect(&bench.place("holes")).unwrap().populated_bytes;
     assert!((quarter..SIZE / 2).contains(&populated_bytes), "{populated_bytes}");
@@ -213,44 +162,20 @@ pub async fn allocation_reserves_and_reads_as_zeros<E: Engine>(bench: &Bench<E>)
     bench.write(&file, &[4; 5000], 50_000).await.unwrap();
     bench.engine.allocate(&file, 60_000).await.unwrap();
     let found = bench.read(&file, 0, 200_000).await;
-    assert_eq!(
-        (found.len(), found[50_000], found[49_999]),
-        (100_000, 4, 0),
-        "allocating must not cut or erase"
-    );
+    assert_eq!((found.len(), found[50_000], found[49_999]), (100_000, 4, 0), "allocating must not cut or erase");
 }
 
 pub async fn a_device_ends<E: Engine>(bench: &Bench<E>) {
     let file = bench.target("disk", DEVICE_BYTES, true).await;
     bench.engine.allocate(&file, DEVICE_BYTES).await.unwrap();
-    assert!(
-        bench
-            .engine
-            .allocate(&file, DEVICE_BYTES + 1)
-            .await
-            .unwrap_err()
-            .is_no_space()
-    );
-    assert!(
-        bench
-            .engine
-            .set_length(&file, DEVICE_BYTES + 1)
-            .await
-            .unwrap_err()
-            .is_no_space()
-    );
+    assert!(bench.engine.allocate(&file, DEVICE_BYTES + 1).await.unwrap_err().is_no_space());
+    assert!(bench.engine.set_length(&file, DEVICE_BYTES + 1).await.unwrap_err().is_no_space());
     bench.write(&file, &[1; 4096], DEVICE_BYTES - 4096).await.unwrap();
     let beyond = bench.write(&file, &[1; 8192], DEVICE_BYTES - 4096).await;
     assert!(beyond.unwrap_err().is_no_space());
     assert_eq!(bench.read(&file, DEVICE_BYTES - 10, 100).await, [1; 10]);
-    assert_eq!(
-        bench.engine.next_data(&file, 0, u64::MAX).unwrap(),
-        Some(0..DEVICE_BYTES)
-    );
-    assert!(
-        bench.engine.is_direct(&file),
-        "a device takes direct I/O, and nothing here should have turned it off"
-    );
+    assert_eq!(bench.engine.next_data(&file, 0, u64::MAX).unwrap(), Some(0..DEVICE_BYTES));
+    assert!(bench.engine.is_direct(&file), "a device takes direct I/O, and nothing here should have turned it off");
 }
 
 pub async fn space_runs_out<E: Engine>(bench: &Bench<E>) {
@@ -264,10 +189,7 @@ pub async fn space_runs_out<E: Engine>(bench: &Bench<E>) {
             Ok(()) => written_bytes += BUFFER_BYTES as u64,
             Err(error) => break error,
         }
-        assert!(
-            written_bytes < 4 << 20,
-            "a tmpfs of two megabytes took {written_bytes} bytes"
-        );
+        assert!(written_bytes < 4 << 20, "a tmpfs of two megabytes took {written_bytes} bytes");
     };
     assert!(refused.is_no_space(), "{refused}");
     assert!(bench.space.free_bytes(&bench.place("full")).unwrap() < BUFFER_BYTES as u64);

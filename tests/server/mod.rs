@@ -244,20 +244,24 @@ impl Drop for Server {
 }
 
 /// What a client keeps of a lease.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
     pub id: String,
     /// Paths of the device URLs, in the order of the disks; they hold on every server that has this lease.
     pub paths: Vec<String>,
+    /// Their keys, by which the manifest names the disks.
+    pub keys: Vec<String>,
 }
 
 impl Lease {
     /// From the admin API's view of a ready lease.
     pub fn of(view: &Value) -> Lease {
-        let urls = view["info"]["deviceUrl"].as_array().into_iter().flatten();
+        let text = |value: &Value| value.as_str().expect("a text").to_owned();
+        let devices = view["info"]["deviceUrl"].as_array().expect("device URLs");
         Lease {
-            id: view["id"].as_str().expect("an id").to_owned(),
-            paths: urls.map(|device| path_of(device["url"].as_str().expect("a URL"))).collect(),
+            id: text(&view["id"]),
+            paths: devices.iter().map(|device| path_of(&text(&device["url"]))).collect(),
+            keys: devices.iter().map(|device| text(&device["key"])).collect(),
         }
     }
 }

@@ -20,10 +20,7 @@ pub struct Function {
 
 impl Code {
     pub fn new(text: &str) -> Self {
-        Self {
-            text: text.to_owned(),
-            blanked: blank(text),
-        }
+        Self { text: text.to_owned(), blanked: blank(text) }
     }
 
     /// Line of an offset, from 1.
@@ -41,9 +38,7 @@ impl Code {
         let mut rest = 0;
         std::iter::from_fn(move || {
             let start = rest + self.blanked[rest..].find(is_word)?;
-            let length = self.blanked[start..]
-                .find(|c| !is_word(c))
-                .unwrap_or(self.blanked.len() - start);
+            let length = self.blanked[start..].find(|c| !is_word(c)).unwrap_or(self.blanked.len() - start);
             rest = start + length;
             Some((start, &self.blanked[start..rest]))
         })
@@ -66,10 +61,7 @@ impl Code {
             let named = self.blanked[offset + 2..*name_offset].trim().is_empty();
             let body = self.item_end(offset);
             if named && self.blanked[..body].ends_with('}') {
-                functions.push(Function {
-                    name: (*name).to_owned(),
-                    span: offset..body,
-                });
+                functions.push(Function { name: (*name).to_owned(), span: offset..body });
             }
         }
         functions
@@ -224,9 +216,7 @@ fn raw_string(rest: &str) -> Option<(usize, usize)> {
     let inside = after_r[hashes..].strip_prefix('"')?;
     let opening = rest.len() - inside.len();
     let close = format!("\"{}", "#".repeat(hashes));
-    let length = inside
-        .find(&close)
-        .map_or(rest.len(), |end| opening + end + close.len());
+    let length = inside.find(&close).map_or(rest.len(), |end| opening + end + close.len());
     Some((opening, length))
 }
 
@@ -258,13 +248,7 @@ fn functions_are_found_with_their_whole_body() {
     let found: Vec<(String, usize, usize)> = code
         .functions()
         .into_iter()
-        .map(|function| {
-            (
-                function.name,
-                code.line_of(function.span.start),
-                code.line_of(function.span.end - 1),
-            )
-        })
+        .map(|function| (function.name, code.line_of(function.span.start), code.line_of(function.span.end - 1)))
         .collect();
     assert_eq!(found, [("one".to_owned(), 2, 4), ("two".to_owned(), 6, 6)]);
 }

@@ -48,20 +48,11 @@ pub fn orphans(files: &[SourceFile]) -> Vec<String> {
 
 /// Files from texts, with test code marked.
 pub fn link(texts: BTreeMap<String, String>) -> Vec<SourceFile> {
-    let mut files: Vec<SourceFile> = texts
-        .into_iter()
-        .map(|(path, text)| SourceFile {
-            path,
-            code: Code::new(&text),
-            is_test: false,
-        })
-        .collect();
+    let mut files: Vec<SourceFile> =
+        texts.into_iter().map(|(path, text)| SourceFile { path, code: Code::new(&text), is_test: false }).collect();
     let reached = reach(files.iter().map(|file| (file.path.as_str(), &file.code)).collect());
-    let tests: BTreeSet<String> = reached
-        .iter()
-        .filter(|(_, is_test)| **is_test)
-        .map(|(path, _)| path.clone())
-        .collect();
+    let tests: BTreeSet<String> =
+        reached.iter().filter(|(_, is_test)| **is_test).map(|(path, _)| path.clone()).collect();
     for file in &mut files {
         file.is_test = tests.contains(&file.path) || file.path.ends_with("/tests.rs");
     }
@@ -82,11 +73,8 @@ fn collect(root: &Path, below: &str, texts: &mut BTreeMap<String, String>) {
 /// The files that are part of a build, each with whether only of a test build.
 fn reach(files: BTreeMap<&str, &Code>) -> BTreeMap<String, bool> {
     let mut reached = BTreeMap::new();
-    let mut ahead: Vec<(String, bool)> = files
-        .keys()
-        .filter(|path| is_root(path))
-        .map(|path| ((*path).to_owned(), !path.starts_with("src/")))
-        .collect();
+    let mut ahead: Vec<(String, bool)> =
+        files.keys().filter(|path| is_root(path)).map(|path| ((*path).to_owned(), !path.starts_with("src/"))).collect();
     while let Some((path, is_test)) = ahead.pop() {
         let Some(code) = files.get(path.as_str()) else { continue };
         // A file reached both ways belongs to the program.
@@ -96,12 +84,7 @@ fn reach(files: BTreeMap<&str, &Code>) -> BTreeMap<String, bool> {
         };
         for module in declared(code) {
             let below_test = is_test || module.is_test;
-            ahead.extend(
-                module
-                    .candidates(&path)
-                    .into_iter()
-                    .map(|candidate| (candidate, below_test)),
-            );
+            ahead.extend(module.candidates(&path).into_iter().map(|candidate| (candidate, below_test)));
         }
     }
     reached
@@ -138,10 +121,7 @@ impl Declaration {
             Some(stem) if stem != "mod" && !is_root(parent) => format!("{dir}/{stem}"),
             _ => dir.to_owned(),
         };
-        vec![
-            format!("{base}/{}.rs", self.name),
-            format!("{base}/{}/mod.rs", self.name),
-        ]
+        vec![format!("{base}/{}.rs", self.name), format!("{base}/{}/mod.rs", self.name)]
     }
 }
 
@@ -151,13 +131,9 @@ fn declared(code: &Code) -> Vec<Declaration> {
         .windows(2)
         .filter(|pair| pair[0].1 == "mod" && code.blanked[pair[1].0 + pair[1].1.len()..].starts_with(';'))
         .map(|pair| {
-            let start = code.blanked[..pair[0].0]
-                .rfind([';', '{', '}'])
-                .map_or(0, |end| end + 1);
+            let start = code.blanked[..pair[0].0].rfind([';', '{', '}']).map_or(0, |end| end + 1);
             let attributes = &code.text[start..pair[0].0];
-            let path = attributes
-                .split_once("#[path = \"")
-                .and_then(|(_, rest)| rest.split_once('"'));
+            let path = attributes.split_once("#[path = \"").and_then(|(_, rest)| rest.split_once('"'));
             Declaration {
                 name: pair[1].1.to_owned(),
                 path: path.map(|(path, _)| path.to_owned()),
@@ -169,21 +145,13 @@ fn declared(code: &Code) -> Vec<Declaration> {
 
 #[cfg(test)]
 pub fn made_up(files: &[(&str, &str)]) -> Vec<SourceFile> {
-    link(
-        files
-            .iter()
-            .map(|(path, text)| ((*path).to_owned(), (*text).to_owned()))
-            .collect(),
-    )
+    link(files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect())
 }
 
 #[test]
 fn files_are_followed_through_every_form_of_mod() {
     let files = made_up(&[
-        (
-            "src/lib.rs",
-            "pub mod a;\nmod b;\n#[cfg(test)]\nmod checks;\n// mod ghost;",
-        ),
+        ("src/lib.rs", "pub mod a;\nmod b;\n#[cfg(test)]\nmod checks;\n// mod ghost;"),
         ("src/a/mod.rs", "mod inner;\n#[cfg(test)]\nmod tests;"),
         ("src/a/inner.rs", "mod deep;"),
         ("src/a/inner/deep.rs", ""),
@@ -203,19 +171,9 @@ fn files_are_followed_through_every_form_of_mod() {
         ["src/a/deep.rs", "src/ghost.rs", "tests/shared/unused.rs"]
             .map(|path| format!("{path}:1: no `mod` leads to this file"))
     );
-    let tests: Vec<&str> = files
-        .iter()
-        .filter(|file| file.is_test)
-        .map(|file| file.path.as_str())
-        .collect();
+    let tests: Vec<&str> = files.iter().filter(|file| file.is_test).map(|file| file.path.as_str()).collect();
     assert_eq!(
         tests,
-        [
-            "src/a/tests.rs",
-            "src/a/tests/more.rs",
-            "src/checks.rs",
-            "tests/one.rs",
-            "tests/shared/mod.rs"
-        ]
+        ["src/a/tests.rs", "src/a/tests/more.rs", "src/checks.rs", "tests/one.rs", "tests/shared/mod.rs"]
     );
 }

@@ -4,21 +4,7 @@ use crate::modules::SourceFile;
 
 /// Each room with the rooms it may import. `app` may import every room, everybody `limits`.
 const NEIGHBOURS: &[(&str, &[&str])] = &[
-    (
-        "app",
-        &[
-            "edge",
-            "upstream",
-            "transfer",
-            "library",
-            "inventory",
-            "lease",
-            "journal",
-            "disk",
-            "wire",
-            "gauge",
-        ],
-    ),
+    ("app", &["edge", "upstream", "transfer", "library", "inventory", "lease", "journal", "disk", "wire", "gauge"]),
     ("edge", &["transfer", "lease", "library", "inventory", "wire"]),
     ("upstream", &["lease", "transfer", "wire"]),
     ("transfer", &["lease", "disk", "wire"]),
@@ -93,12 +79,7 @@ fn depth(path: &str) -> usize {
 /// The names a path goes on with: one, or those of a group.
 fn first_names(file: &SourceFile, start: usize) -> Vec<String> {
     let code = &file.code.blanked;
-    let name = |text: &str| {
-        text.split(|c: char| !c.is_alphanumeric() && c != '_')
-            .next()
-            .unwrap_or("")
-            .to_owned()
-    };
+    let name = |text: &str| text.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("").to_owned();
     if !code[start..].starts_with('{') {
         return vec![match code[start..].starts_with('*') {
             true => "*".to_owned(),
@@ -142,31 +123,17 @@ fn a_forbidden_import_is_seen_in_every_form() {
     for form in forms {
         let files = crate::modules::made_up(&[("src/wire/a.rs", form)]);
         let found = imports_only_neighbours(&files[0]);
-        assert!(
-            found
-                .iter()
-                .any(|line| line == "src/wire/a.rs:1: `wire` may not import `disk`"),
-            "{form}: {found:?}"
-        );
+        assert!(found.iter().any(|line| line == "src/wire/a.rs:1: `wire` may not import `disk`"), "{form}: {found:?}");
     }
     let everything = crate::modules::made_up(&[("src/wire/a.rs", "use crate::*;")]);
-    assert_eq!(
-        imports_only_neighbours(&everything[0]),
-        ["src/wire/a.rs:1: `wire` may not import `*`"]
-    );
+    assert_eq!(imports_only_neighbours(&everything[0]), ["src/wire/a.rs:1: `wire` may not import `*`"]);
 }
 
 #[test]
 fn neighbours_and_ones_own_room_are_open() {
     let files = crate::modules::made_up(&[
-        (
-            "src/edge/nfc/put.rs",
-            "use crate::{limits::HEAD_BYTES, transfer, edge::rescue};\nuse super::super::rescue;",
-        ),
-        (
-            "src/app/mod.rs",
-            "use crate::gauge; use crate::disk; // crate::nowhere\nconst S: &str = \"crate::nowhere\";",
-        ),
+        ("src/edge/nfc/put.rs", "use crate::{limits::HEAD_BYTES, transfer, edge::rescue};\nuse super::super::rescue;"),
+        ("src/app/mod.rs", "use crate::gauge; use crate::disk; // crate::nowhere\nconst S: &str = \"crate::nowhere\";"),
         ("src/wire/mod.rs", "use super::limits::SECTOR_BYTES;"),
         ("tests/x.rs", "use crate::anything;"),
     ]);
@@ -181,9 +148,6 @@ fn a_directory_that_is_no_room_is_refused() {
     let found: Vec<String> = files.iter().flat_map(imports_only_neighbours).collect();
     assert_eq!(
         found,
-        [
-            "src/limits.rs:1: `limits` may not import `lease`",
-            "src/util/mod.rs:1: `util` is not a room of the design"
-        ]
+        ["src/limits.rs:1: `limits` may not import `lease`", "src/util/mod.rs:1: `util` is not a room of the design"]
     );
 }

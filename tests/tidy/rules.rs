@@ -7,9 +7,7 @@ const FUNCTION_LINES: usize = 70;
 /// A test tells a story from beginning to end, and its tables are long.
 const TEST_FUNCTION_LINES: usize = 120;
 const UNSAFE_HOME: &str = "src/disk/ring";
-const EMPTY_NAMES: [&str; 8] = [
-    "util", "utils", "common", "manager", "handler", "helper", "helpers", "context",
-];
+const EMPTY_NAMES: [&str; 8] = ["util", "utils", "common", "manager", "handler", "helper", "helpers", "context"];
 
 pub fn opens_with_its_purpose(file: &SourceFile) -> Vec<String> {
     let opens = file.code.text.lines().next().and_then(|line| line.strip_prefix("//! "));
@@ -31,16 +29,10 @@ pub fn functions_are_short(file: &SourceFile) -> Vec<String> {
     for function in file.code.functions() {
         let start = function.span.start;
         let lines = file.code.line_of(function.span.end - 1) - file.code.line_of(start) + 1;
-        let most = if file.is_test_at(start) {
-            TEST_FUNCTION_LINES
-        } else {
-            FUNCTION_LINES
-        };
+        let most = if file.is_test_at(start) { TEST_FUNCTION_LINES } else { FUNCTION_LINES };
         if lines > most {
-            complaints.push(file.complaint(
-                start,
-                &format!("`{}` has {lines} lines, {most} are allowed", function.name),
-            ));
+            complaints
+                .push(file.complaint(start, &format!("`{}` has {lines} lines, {most} are allowed", function.name)));
         }
     }
     complaints
@@ -82,23 +74,10 @@ fn is_explained(file: &SourceFile, offset: usize) -> bool {
 }
 
 pub fn does_not_panic(file: &SourceFile) -> Vec<String> {
-    let panics = [
-        ".unwrap()",
-        ".unwrap_err()",
-        ".expect(",
-        ".expect_err(",
-        "panic!",
-        "todo!",
-        "unimplemented!",
-    ];
+    let panics = [".unwrap()", ".unwrap_err()", ".expect(", ".expect_err(", "panic!", "todo!", "unimplemented!"];
     let mut complaints = Vec::new();
     for needle in panics {
-        for offset in file
-            .code
-            .finds(needle)
-            .into_iter()
-            .filter(|offset| !file.is_test_at(*offset))
-        {
+        for offset in file.code.finds(needle).into_iter().filter(|offset| !file.is_test_at(*offset)) {
             complaints.push(file.complaint(offset, &format!("`{needle}` outside tests")));
         }
     }
@@ -107,23 +86,12 @@ pub fn does_not_panic(file: &SourceFile) -> Vec<String> {
 
 pub fn names_are_clear(file: &SourceFile) -> Vec<String> {
     let mut complaints = Vec::new();
-    for part in file
-        .path
-        .trim_end_matches(".rs")
-        .split('/')
-        .filter(|part| EMPTY_NAMES.contains(part))
-    {
+    for part in file.path.trim_end_matches(".rs").split('/').filter(|part| EMPTY_NAMES.contains(part)) {
         complaints.push(file.complaint(0, &format!("`{part}` says nothing as the name of a module")));
     }
     let words: Vec<(usize, &str)> = file.code.words().collect();
-    for pair in words
-        .windows(2)
-        .filter(|pair| pair[0].1 == "mod" && EMPTY_NAMES.contains(&pair[1].1))
-    {
-        complaints.push(file.complaint(
-            pair[1].0,
-            &format!("`{}` says nothing as the name of a module", pair[1].1),
-        ));
+    for pair in words.windows(2).filter(|pair| pair[0].1 == "mod" && EMPTY_NAMES.contains(&pair[1].1)) {
+        complaints.push(file.complaint(pair[1].0, &format!("`{}` says nothing as the name of a module", pair[1].1)));
     }
     for (offset, word) in words.iter().filter(|(_, word)| matches!(*word, "src" | "dst")) {
         complaints.push(file.complaint(*offset, &format!("`{word}`: write `source` or `target`")));
@@ -152,9 +120,7 @@ mod tests {
     fn about(rule: fn(&SourceFile) -> Vec<String>, path: &str, text: &str) -> Vec<String> {
         let files = made_up(&[(path, text)]);
         let complaints = rule(&files[0]).into_iter();
-        complaints
-            .map(|line| line.strip_prefix(path).unwrap().trim_start_matches(':').to_owned())
-            .collect()
+        complaints.map(|line| line.strip_prefix(path).unwrap().trim_start_matches(':').to_owned()).collect()
     }
 
     #[test]
@@ -168,16 +134,10 @@ mod tests {
     #[test]
     fn long_files_and_functions_are_seen() {
         assert_eq!(about(file_is_short, "src/a.rs", &"\n".repeat(600)), [""; 0]);
-        assert_eq!(
-            about(file_is_short, "src/a.rs", &"\n".repeat(601)),
-            ["601: more than 600 lines"]
-        );
+        assert_eq!(about(file_is_short, "src/a.rs", &"\n".repeat(601)), ["601: more than 600 lines"]);
         let function = |lines: usize| format!("fn long() {{{}}}\n", "\n".repeat(lines - 1));
         assert_eq!(about(functions_are_short, "src/a.rs", &function(70)), [""; 0]);
-        assert_eq!(
-            about(functions_are_short, "src/a.rs", &function(71)),
-            ["1: `long` has 71 lines, 70 are allowed"]
-        );
+        assert_eq!(about(functions_are_short, "src/a.rs", &function(71)), ["1: `long` has 71 lines, 70 are allowed"]);
         assert_eq!(about(functions_are_short, "tests/a.rs", &function(71)), [""; 0]);
         assert_eq!(
             about(functions_are_short, "tests/a.rs", &function(121)),
@@ -188,29 +148,15 @@ mod tests {
     #[test]
     fn stray_and_unexplained_unsafe_is_seen() {
         let block = "fn f() {\n    let x =\n        unsafe { g() };\n}\n";
-        assert_eq!(
-            about(unsafe_is_confined, "src/wire/a.rs", block),
-            ["3: `unsafe` outside src/disk/ring"]
-        );
+        assert_eq!(about(unsafe_is_confined, "src/wire/a.rs", block), ["3: `unsafe` outside src/disk/ring"]);
         let home = "src/disk/ring/a.rs";
-        assert_eq!(
-            about(unsafe_is_confined, home, block),
-            ["3: `unsafe` without `// SAFETY:` above it"]
-        );
-        let explained = block.replace(
-            "    let",
-            "    // SAFETY: g has no preconditions,\n    // none at all.\n    let",
-        );
+        assert_eq!(about(unsafe_is_confined, home, block), ["3: `unsafe` without `// SAFETY:` above it"]);
+        let explained =
+            block.replace("    let", "    // SAFETY: g has no preconditions,\n    // none at all.\n    let");
         assert_eq!(about(unsafe_is_confined, home, &explained), [""; 0]);
         let too_far = "// SAFETY: for g.\nunsafe { g() };\nunsafe { h() };\n";
-        assert_eq!(
-            about(unsafe_is_confined, home, too_far),
-            ["3: `unsafe` without `// SAFETY:` above it"]
-        );
-        assert_eq!(
-            about(unsafe_is_confined, "src/a.rs", "#![deny(unsafe_code)] // unsafe\n"),
-            [""; 0]
-        );
+        assert_eq!(about(unsafe_is_confined, home, too_far), ["3: `unsafe` without `// SAFETY:` above it"]);
+        assert_eq!(about(unsafe_is_confined, "src/a.rs", "#![deny(unsafe_code)] // unsafe\n"), [""; 0]);
     }
 
     #[test]

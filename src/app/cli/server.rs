@@ -71,11 +71,7 @@ impl FromStr for Server {
             None if port.is_empty() => 8989,
             None => return Err(ServerError::Port(port.to_owned())),
         };
-        Ok(Self {
-            tls,
-            host: host.to_owned(),
-            port,
-        })
+        Ok(Self { tls, host: host.to_owned(), port })
     }
 }
 
@@ -85,17 +81,10 @@ mod tests {
 
     #[test]
     fn a_server_reads_back_as_it_is_shown() {
-        for text in [
-            "https://ferry.example:8989",
-            "http://127.0.0.1:1",
-            "https://[::1]:65535",
-        ] {
+        for text in ["https://ferry.example:8989", "http://127.0.0.1:1", "https://[::1]:65535"] {
             assert_eq!(text.parse::<Server>().unwrap().to_string(), text);
         }
-        assert_eq!(
-            "https://ferry/".parse::<Server>().unwrap().to_string(),
-            "https://ferry:8989"
-        );
+        assert_eq!("https://ferry/".parse::<Server>().unwrap().to_string(), "https://ferry:8989");
     }
 
     #[test]

@@ -21,34 +21,18 @@ fn clap_finds_no_fault_in_the_definition() {
 fn every_command_is_understood() {
     let config = Some(PathBuf::from("a.toml"));
     assert_eq!(read("diskferry serve").unwrap(), Command::Serve { config: None });
-    assert_eq!(
-        read("diskferry serve --config a.toml").unwrap(),
-        Command::Serve { config }
-    );
+    assert_eq!(read("diskferry serve --config a.toml").unwrap(), Command::Serve { config });
     assert_eq!(
         read("diskferry check-config a.toml --json").unwrap(),
-        Command::CheckConfig {
-            file: PathBuf::from("a.toml"),
-            json: true
-        }
+        Command::CheckConfig { file: PathBuf::from("a.toml"), json: true }
     );
     assert_eq!(
         read("diskferry demo").unwrap(),
-        Command::Demo(Demo {
-            disk: DemoDisk::Made { size_bytes: 2 << 30 },
-            tls: false,
-            json: false,
-            keep: false
-        })
+        Command::Demo(Demo { disk: DemoDisk::Made { size_bytes: 2 << 30 }, tls: false, json: false, keep: false })
     );
     assert_eq!(
         read("diskferry demo --disk d.raw --tls --json --keep").unwrap(),
-        Command::Demo(Demo {
-            disk: DemoDisk::File(PathBuf::from("d.raw")),
-            tls: true,
-            json: true,
-            keep: true
-        })
+        Command::Demo(Demo { disk: DemoDisk::File(PathBuf::from("d.raw")), tls: true, json: true, keep: true })
     );
 }
 
@@ -85,20 +69,11 @@ fn wrong_usage_is_answered_with_exit_code_2_and_a_reason() {
 
 #[test]
 fn help_shows_examples_and_every_exit_code() {
-    for line in [
-        "diskferry --help",
-        "diskferry serve --help",
-        "diskferry demo --help",
-        "diskferry lease --help",
-    ] {
+    for line in ["diskferry --help", "diskferry serve --help", "diskferry demo --help", "diskferry lease --help"] {
         let text = help(line);
         assert!(text.contains("Examples:"), "{line}: {text}");
         for code in [0, 1, 2, 69, 74, 78, 130] {
-            assert!(
-                text.lines()
-                    .any(|row| row.trim_start().starts_with(&format!("{code}  "))),
-                "{line}: {code}"
-            );
+            assert!(text.lines().any(|row| row.trim_start().starts_with(&format!("{code}  "))), "{line}: {code}");
         }
     }
     assert!(help("diskferry --version").starts_with("diskferry "));

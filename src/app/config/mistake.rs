@@ -51,26 +51,17 @@ pub(super) struct Report<'a> {
 
 impl<'a> Report<'a> {
     pub(super) fn new(file: &'a Path, text: &'a str) -> Self {
-        Self {
-            file,
-            text,
-            mistakes: RefCell::default(),
-            warnings: RefCell::default(),
-        }
+        Self { file, text, mistakes: RefCell::default(), warnings: RefCell::default() }
     }
 
     /// The file cannot be used like this.
     pub(super) fn mistake(&self, span: &Span, message: impl Into<String>, remedy: impl Into<String>) {
-        self.mistakes
-            .borrow_mut()
-            .push(self.locate(span, message.into(), remedy.into()));
+        self.mistakes.borrow_mut().push(self.locate(span, message.into(), remedy.into()));
     }
 
     /// The file can be used, but this should be changed.
     pub(super) fn warning(&self, span: &Span, message: impl Into<String>, remedy: impl Into<String>) {
-        self.warnings
-            .borrow_mut()
-            .push(self.locate(span, message.into(), remedy.into()));
+        self.warnings.borrow_mut().push(self.locate(span, message.into(), remedy.into()));
     }
 
     /// The mistakes and the warnings, each in the order of the file.
@@ -99,10 +90,7 @@ impl<'a> Report<'a> {
 fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    (
-        before.matches('\n').count() + 1,
-        before[line_start..].chars().count() + 1,
-    )
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
 #[cfg(test)]
@@ -125,13 +113,6 @@ mod tests {
         report.mistake(&Some(0..1), "first", "do a");
         let (mistakes, _) = report.finish();
         let shown: Vec<String> = mistakes.iter().map(Mistake::to_string).collect();
-        assert_eq!(
-            shown,
-            [
-                "x.toml: whole; do all",
-                "x.toml:1:1: first; do a",
-                "x.toml:3:1: third; do c"
-            ]
-        );
+        assert_eq!(shown, ["x.toml: whole; do all", "x.toml:1:1: first; do a", "x.toml:3:1: third; do c"]);
     }
 }

@@ -46,10 +46,7 @@ impl<'a> Raw<'a> {
     pub(super) fn parse(text: &str, report: &'a Report<'a>) -> Option<Self> {
         match Document::parse(text) {
             Ok(document) => {
-                let raw = Self {
-                    root: document.into_table(),
-                    report,
-                };
+                let raw = Self { root: document.into_table(), report };
                 raw.refuse_unknown_sections();
                 Some(raw)
             }
@@ -68,12 +65,7 @@ impl<'a> Raw<'a> {
     /// The section `name`; empty when the file has none.
     pub(super) fn section(&self, name: &'static str) -> Fields<'_> {
         let table = self.root.get(name).and_then(Item::as_table_like);
-        Fields {
-            label: name.to_owned(),
-            table,
-            span: key_span(&self.root, name),
-            report: self.report,
-        }
+        Fields { label: name.to_owned(), table, span: key_span(&self.root, name), report: self.report }
     }
 
     /// The sections `[kind.<name>]` with their names.
@@ -86,12 +78,7 @@ impl<'a> Raw<'a> {
             .filter_map(|(name, item)| Some((name, item.as_table_like()?)))
             .map(|(name, table)| {
                 let span = key_span(parent, name);
-                let fields = Fields {
-                    label: format!("{kind}.{name}"),
-                    table: Some(table),
-                    span,
-                    report: self.report,
-                };
+                let fields = Fields { label: format!("{kind}.{name}"), table: Some(table), span, report: self.report };
                 (name.to_owned(), fields)
             })
             .collect()
@@ -101,11 +88,7 @@ impl<'a> Raw<'a> {
         for (name, item) in self.root.iter() {
             let span = key_span(&self.root, name);
             let Some(section) = schema::section(name) else {
-                let what = if item.is_value() && !item.is_inline_table() {
-                    "key"
-                } else {
-                    "section"
-                };
+                let what = if item.is_value() && !item.is_inline_table() { "key" } else { "section" };
                 let remedy = remedy_for_unknown(name, None, schema::SECTIONS.iter().map(|section| section.name));
                 self.report.mistake(&span, format!("unknown {what} `{name}`"), remedy);
                 continue;
@@ -114,13 +97,8 @@ impl<'a> Raw<'a> {
                 Some(table) if section.named => self.refuse_unknown_in_named(section, table),
                 Some(table) => self.refuse_unknown_keys(section, name, table),
                 None => {
-                    let header = if section.named {
-                        format!("[{name}.NAME]")
-                    } else {
-                        format!("[{name}]")
-                    };
-                    self.report
-                        .mistake(&span, format!("`{name}` is a section"), format!("write it as {header}"));
+                    let header = if section.named { format!("[{name}.NAME]") } else { format!("[{name}]") };
+                    self.report.mistake(&span, format!("`{name}` is a section"), format!("write it as {header}"));
                 }
             }
         }
@@ -142,11 +120,7 @@ impl<'a> Raw<'a> {
     fn refuse_unknown_keys(&self, section: &schema::Section, label: &str, table: &dyn TableLike) {
         for (key, _) in table.iter().filter(|(key, _)| !section.keys.contains(key)) {
             let remedy = remedy_for_unknown(key, Some(section), section.keys.iter().copied());
-            self.report.mistake(
-                &key_span(table, key),
-                format!("unknown key `{key}` in [{label}]"),
-                remedy,
-            );
+            self.report.mistake(&key_span(table, key), format!("unknown key `{key}` in [{label}]"), remedy);
         }
     }
 }
@@ -172,17 +146,10 @@ impl Fields<'_> {
     pub(super) fn text(&self, key: &str) -> Option<Field<String>> {
         let field = self.typed(key, "a string in quotes", Item::as_str)?;
         if field.value.is_empty() {
-            self.report.mistake(
-                &field.span,
-                format!("`{key}` is empty"),
-                "give it a value or remove the line",
-            );
+            self.report.mistake(&field.span, format!("`{key}` is empty"), "give it a value or remove the line");
             return None;
         }
-        Some(Field {
-            value: field.value.to_owned(),
-            span: field.span,
-        })
+        Some(Field { value: field.value.to_owned(), span: field.span })
     }
 
     pub(super) fn boolean(&self, key: &str) -> Option<Field<bool>> {
@@ -195,17 +162,10 @@ impl Fields<'_> {
     {
         let field = self.typed(key, "a whole number", Item::as_integer)?;
         match N::try_from(field.value).ok().filter(|value| range.contains(value)) {
-            Some(value) => Some(Field {
-                value,
-                span: field.span,
-            }),
+            Some(value) => Some(Field { value, span: field.span }),
             None => {
                 let remedy = format!("choose a number from {} to {}", range.start(), range.end());
-                self.report.mistake(
-                    &field.span,
-                    format!("`{key} = {}` is out of range", field.value),
-                    remedy,
-                );
+                self.report.mistake(&field.span, format!("`{key} = {}` is out of range", field.value), remedy);
                 None
             }
         }
@@ -214,18 +174,14 @@ impl Fields<'_> {
     pub(super) fn choice<C: Choice>(&self, key: &str) -> Option<Field<C>> {
         let field = self.text(key)?;
         if let Some((_, value)) = C::WORDS.iter().find(|(word, _)| *word == field.value) {
-            return Some(Field {
-                value: *value,
-                span: field.span,
-            });
+            return Some(Field { value: *value, span: field.span });
         }
         let words = || C::WORDS.iter().map(|(word, _)| *word);
         let mut remedy = format!("choose one of {}", words().collect::<Vec<_>>().join(", "));
         if let Some(near) = schema::nearest(&field.value, words()) {
             remedy.push_str(&format!(" (did you mean `{near}`?)"));
         }
-        self.report
-            .mistake(&field.span, format!("`{key}` cannot be \"{}\"", field.value), remedy);
+        self.report.mistake(&field.span, format!("`{key}` cannot be \"{}\"", field.value), remedy);
         None
     }
 
@@ -236,9 +192,7 @@ impl Fields<'_> {
 
     /// Where `key` stands; the section where it does not.
     pub(super) fn span_of(&self, key: &str) -> Span {
-        self.table
-            .and_then(|table| key_span(table, key))
-            .or_else(|| self.span.clone())
+        self.table.and_then(|table| key_span(table, key)).or_else(|| self.span.clone())
     }
 
     fn typed<'f, T>(&'f self, key: &str, wanted: &str, get: impl Fn(&'f Item) -> Option<T>) -> Option<Field<T>> {
@@ -246,16 +200,9 @@ impl Fields<'_> {
         let value = get(item);
         if value.is_none() {
             let message = format!("`{key}` is {}, not {wanted}", with_article(item.type_name()));
-            self.report.mistake(
-                &item.span().or_else(|| self.span_of(key)),
-                message,
-                format!("write {wanted}"),
-            );
+            self.report.mistake(&item.span().or_else(|| self.span_of(key)), message, format!("write {wanted}"));
         }
-        Some(Field {
-            value: value?,
-            span: item.span(),
-        })
+        Some(Field { value: value?, span: item.span() })
     }
 }
 
@@ -281,10 +228,6 @@ fn remedy_for_unknown<'a>(
 }
 
 fn with_article(noun: &str) -> String {
-    let article = if noun.starts_with(['a', 'e', 'i', 'o', 'u']) {
-        "an"
-    } else {
-        "a"
-    };
+    let article = if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
     format!("{article} {noun}")
 }

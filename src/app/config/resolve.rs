@@ -28,16 +28,7 @@ pub(super) fn resolve(raw: &Raw, report: &Report, file: &Path, environment: Envi
     let data = checks.data(&raw.section("data"));
     let users = users::resolve(&checks, raw.named("user"));
     let datastores = datastores::resolve(&checks, raw.named("datastore"), state.as_ref());
-    Some(Resolved {
-        listen,
-        tls,
-        state: state?,
-        lease,
-        data,
-        users,
-        datastores,
-        warnings: Vec::new(),
-    })
+    Some(Resolved { listen, tls, state: state?, lease, data, users, datastores, warnings: Vec::new() })
 }
 
 /// What every check needs: where to report, and where relative paths begin.
@@ -52,8 +43,7 @@ impl Checks<'_> {
             Some(dir) => {
                 if dir.value.exists() && !dir.value.is_dir() {
                     let message = format!("{} is not a directory", dir.value.display());
-                    self.report
-                        .mistake(&dir.span, message, "name a directory; it is made if it does not exist");
+                    self.report.mistake(&dir.span, message, "name a directory; it is made if it does not exist");
                 }
                 Some(dir.value)
             }
@@ -149,10 +139,7 @@ impl Checks<'_> {
                 );
             }
         }
-        Some(Tls {
-            certificate: certificate?,
-            key: key?,
-        })
+        Some(Tls { certificate: certificate?, key: key? })
     }
 
     fn pem(&self, fields: &Fields, key: &str, marker: &str) -> Option<PathBuf> {
@@ -187,9 +174,7 @@ impl Checks<'_> {
     fn data(&self, fields: &Fields) -> Data {
         Data {
             engine: fields.choice("engine").map_or(Engine::Auto, |field| field.value),
-            threads: fields
-                .integer("threads", 0..=DATA_THREADS_MAX)
-                .map_or(0, |field| field.value),
+            threads: fields.integer("threads", 0..=DATA_THREADS_MAX).map_or(0, |field| field.value),
             memory_mib: fields
                 .integer("memory_mib", DATA_MEMORY_RANGE_MIB)
                 .map_or(DATA_MEMORY_MIB, |field| field.value),
@@ -198,10 +183,7 @@ impl Checks<'_> {
 
     /// A path, taken from the directory of the configuration file when it is relative.
     fn path(&self, fields: &Fields, key: &str) -> Option<Field<PathBuf>> {
-        fields.text(key).map(|field| Field {
-            value: self.base.join(field.value),
-            span: field.span,
-        })
+        fields.text(key).map(|field| Field { value: self.base.join(field.value), span: field.span })
     }
 
     /// A path to something that can be read as a file.
@@ -223,8 +205,7 @@ impl Checks<'_> {
 
     fn unreadable(&self, field: &Field<PathBuf>, error: &std::io::Error) {
         let message = format!("{} cannot be read: {error}", field.value.display());
-        self.report
-            .mistake(&field.span, message, "mend the path or its permissions");
+        self.report.mistake(&field.span, message, "mend the path or its permissions");
     }
 }
 

@@ -18,52 +18,18 @@ pub const SECTIONS: &[Section] = &[
     Section {
         name: "listen",
         named: false,
-        keys: &[
-            "control",
-            "data",
-            "data_tls",
-            "advertise",
-            "lease_urls",
-            "control_plain",
-        ],
+        keys: &["control", "data", "data_tls", "advertise", "lease_urls", "control_plain"],
     },
-    Section {
-        name: "tls",
-        named: false,
-        keys: &["certificate", "key"],
-    },
-    Section {
-        name: "state",
-        named: false,
-        keys: &["dir"],
-    },
+    Section { name: "tls", named: false, keys: &["certificate", "key"] },
+    Section { name: "state", named: false, keys: &["dir"] },
     Section {
         name: "lease",
         named: false,
-        keys: &[
-            "timeout_s",
-            "renewal",
-            "stall_timeout_s",
-            "idle_timeout_s",
-            "min_rate_bytes_per_s",
-            "checksum",
-        ],
+        keys: &["timeout_s", "renewal", "stall_timeout_s", "idle_timeout_s", "min_rate_bytes_per_s", "checksum"],
     },
-    Section {
-        name: "data",
-        named: false,
-        keys: &["engine", "threads", "memory_mib"],
-    },
-    Section {
-        name: "user",
-        named: true,
-        keys: &["password_hash", "password_file", "password", "role"],
-    },
-    Section {
-        name: "datastore",
-        named: true,
-        keys: &["path", "device"],
-    },
+    Section { name: "data", named: false, keys: &["engine", "threads", "memory_mib"] },
+    Section { name: "user", named: true, keys: &["password_hash", "password_file", "password", "role"] },
+    Section { name: "datastore", named: true, keys: &["path", "device"] },
 ];
 
 /// The section called `name`.

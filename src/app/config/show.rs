@@ -51,11 +51,7 @@ impl Resolved {
         text(out, "checksum", lease.checksum)?;
         writeln!(out, "\n[data]")?;
         text(out, "engine", self.data.engine)?;
-        writeln!(
-            out,
-            "threads = {}\nmemory_mib = {}",
-            self.data.threads, self.data.memory_mib
-        )
+        writeln!(out, "threads = {}\nmemory_mib = {}", self.data.threads, self.data.memory_mib)
     }
 
     fn show_datastores(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

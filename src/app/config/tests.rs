@@ -8,12 +8,7 @@ use super::*;
 const HASH: &str = "$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHRzb21lc2FsdA$RdescudvJCsgt3ub+b27pAVWs1Pf9Y6qCjXC3cUNRlA";
 
 fn environment(pairs: &'static [(&'static str, &'static str)]) -> impl Fn(&str) -> Option<OsString> {
-    move |name| {
-        pairs
-            .iter()
-            .find(|(key, _)| *key == name)
-            .map(|(_, value)| OsString::from(value))
-    }
+    move |name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
 }
 
 fn check_in(dir: &Path, text: &str) -> Result<Resolved, Vec<Mistake>> {
@@ -28,40 +23,23 @@ fn without_configuration_everything_is_on_loopback_and_in_the_state_directory() 
     assert!(addresses.iter().all(|address| address.ip().is_loopback()));
     assert_eq!(resolved.state.dir, Path::new("/home/me/.local/state/diskferry"));
     let path = PathBuf::from("/home/me/.local/state/diskferry/datastore");
-    let built_in = Datastore {
-        name: "default".to_owned(),
-        backing: Backing::Directory(path),
-        built_in: true,
-    };
+    let built_in = Datastore { name: "default".to_owned(), backing: Backing::Directory(path), built_in: true };
     assert_eq!(resolved.datastores, [built_in]);
     assert_eq!((resolved.lease.timeout_s, resolved.lease.stall_timeout_s), (300, 60));
     assert_eq!((resolved.data.threads, resolved.data.memory_mib), (0, 64));
-    assert_eq!(
-        (resolved.tls, resolved.users, resolved.warnings),
-        (None, vec![], vec![])
-    );
+    assert_eq!((resolved.tls, resolved.users, resolved.warnings), (None, vec![], vec![]));
 }
 
 #[test]
 fn the_state_directory_follows_the_xdg_specification() {
     let dir = |pairs| state_dir_from(&environment(pairs));
-    assert_eq!(
-        dir(&[("XDG_STATE_HOME", "/s"), ("HOME", "/h")]),
-        Some(PathBuf::from("/s/diskferry"))
-    );
-    assert_eq!(
-        dir(&[("XDG_STATE_HOME", "s"), ("HOME", "/h")]),
-        Some(PathBuf::from("/h/.local/state/diskferry"))
-    );
+    assert_eq!(dir(&[("XDG_STATE_HOME", "/s"), ("HOME", "/h")]), Some(PathBuf::from("/s/diskferry")));
+    assert_eq!(dir(&[("XDG_STATE_HOME", "s"), ("HOME", "/h")]), Some(PathBuf::from("/h/.local/state/diskferry")));
     assert_eq!(dir(&[("XDG_STATE_HOME", "")]), None);
 
     let mistakes = check(Path::new("x.toml"), "[lease]\ntimeout_s = -1", &environment(&[])).unwrap_err();
     let places: Vec<Option<usize>> = mistakes.iter().map(|mistake| mistake.line).collect();
-    assert_eq!(
-        places,
-        [None, Some(2)],
-        "going on after the missing state directory: {mistakes:?}"
-    );
+    assert_eq!(places, [None, Some(2)], "going on after the missing state directory: {mistakes:?}");
     assert_eq!(mistakes[0].remedy, "set `dir` in [state]");
 }
 
@@ -82,17 +60,9 @@ fn listeners_may_share_a_port_only_on_different_addresses() {
 
 #[test]
 fn dotted_and_inline_forms_are_understood() {
-    let forms = [
-        "listen.data = \"[::1]:5\"",
-        "listen = { data = \"[::1]:5\" }",
-        "[listen]\ndata = \"[::1]:5\"",
-    ];
+    let forms = ["listen.data = \"[::1]:5\"", "listen = { data = \"[::1]:5\" }", "[listen]\ndata = \"[::1]:5\""];
     for text in forms {
-        assert_eq!(
-            check_in(Path::new(""), text).unwrap().listen.data.to_string(),
-            "[::1]:5",
-            "{text}"
-        );
+        assert_eq!(check_in(Path::new(""), text).unwrap().listen.data.to_string(), "[::1]:5", "{text}");
     }
 }
 
@@ -106,14 +76,8 @@ fn a_secret_file_holds_a_hash_or_a_password_and_is_private() {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         check_in(scratch.path(), text).map(|mut resolved| (resolved.users.remove(0).secret, resolved.warnings.len()))
     };
-    assert_eq!(
-        user(&format!("{HASH}\n"), 0o600),
-        Ok((Secret::Hash(HASH.to_owned()), 0))
-    );
-    assert_eq!(
-        user("pa ss\nsecond line\n", 0o640),
-        Ok((Secret::Plain("pa ss".to_owned()), 0))
-    );
+    assert_eq!(user(&format!("{HASH}\n"), 0o600), Ok((Secret::Hash(HASH.to_owned()), 0)));
+    assert_eq!(user("pa ss\nsecond line\n", 0o640), Ok((Secret::Plain("pa ss".to_owned()), 0)));
     assert_eq!(user("open", 0o644), Ok((Secret::Plain("open".to_owned()), 1)));
     let mistakes = user("\n", 0o600).unwrap_err();
     assert!(mistakes[0].message.ends_with("secret is empty"), "{mistakes:?}");
@@ -128,15 +92,8 @@ fn secrets_are_never_shown() {
     let resolved = check_in(scratch.path(), &text).unwrap();
     let everything = format!("{resolved} {resolved:?} {}", serde_json::to_string(&resolved).unwrap());
     assert!(everything.contains("admin") && resolved.warnings.len() == 1);
-    assert!(
-        !everything.contains("canary") && !everything.contains("argon2id"),
-        "{everything}"
-    );
-    let refused = check_in(
-        scratch.path(),
-        &text.replace("admin", "king").replace("$argon2id", "$canary"),
-    )
-    .unwrap_err();
+    assert!(!everything.contains("canary") && !everything.contains("argon2id"), "{everything}");
+    let refused = check_in(scratch.path(), &text.replace("admin", "king").replace("$argon2id", "$canary")).unwrap_err();
     assert_eq!(refused.len(), 2);
     assert!(!format!("{refused:?}").contains("canary"), "{refused:?}");
 }
@@ -149,10 +106,7 @@ fn what_is_shown_reads_back_as_the_same_settings() {
                 [lease]\nrenewal = \"bytes\"\nchecksum = \"sha256\"\nidle_timeout_s = 9\n[data]\nengine = \"blocking\"\n\
                 [datastore.\"two words\"]\npath = 'a \"b\"'\n";
     let resolved = check_in(scratch.path(), text).unwrap();
-    assert_eq!(
-        check_in(Path::new("/elsewhere"), &resolved.to_string()).unwrap(),
-        resolved
-    );
+    assert_eq!(check_in(Path::new("/elsewhere"), &resolved.to_string()).unwrap(), resolved);
 }
 
 #[test]
@@ -166,11 +120,7 @@ fn a_private_key_is_not_taken_for_a_certificate() {
 
 #[test]
 fn a_block_device_named_as_a_path_is_told_from_a_directory() {
-    let Some(device) = fs::read_dir("/dev")
-        .unwrap()
-        .flatten()
-        .map(|entry| entry.path())
-        .find(|path| is_block(path))
+    let Some(device) = fs::read_dir("/dev").unwrap().flatten().map(|entry| entry.path()).find(|path| is_block(path))
     else {
         println!("block device: NOT RUN (there is none)");
         return;

@@ -51,9 +51,11 @@ impl Client {
         })?;
         let running = Running::start(&config).await?;
         let tls = pin::pinned(running.certificate.clone()).map_err(AdminError::Tls)?;
-        let address: Server = running.addresses.control.parse().map_err(|error: crate::app::cli::ServerError| {
-            StartError::Configuration(error.to_string())
-        })?;
+        let address: Server = running
+            .addresses
+            .control
+            .parse()
+            .map_err(|error: crate::app::cli::ServerError| StartError::Configuration(error.to_string()))?;
         let admin = AdminClient::open(&address, &running.addresses.admin_token_file).await?;
         Ok(Client { running, admin, tls, datastore })
     }

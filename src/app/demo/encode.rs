@@ -47,8 +47,10 @@ pub(super) async fn encode(source: &Path, target: &Path, progress: &Progress) ->
     progress.begin("encode to streamOptimized", size_bytes);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let crew = Crew::start(cores, Level::Default).map_err(at(target))?;
-    let mut out = Hashing { inner: BufWriter::new(File::create(target).map_err(at(target))?), sha1: Sha1::new(), bytes: 0 };
-    let options = StreamOptions { capacity_bytes: size_bytes.next_multiple_of(SECTOR_BYTES), content_id: *b"diskferry demo 1" };
+    let mut out =
+        Hashing { inner: BufWriter::new(File::create(target).map_err(at(target))?), sha1: Sha1::new(), bytes: 0 };
+    let options =
+        StreamOptions { capacity_bytes: size_bytes.next_multiple_of(SECTOR_BYTES), content_id: *b"diskferry demo 1" };
     let mut writer = StreamWriter::new(options).map_err(|error| failed(&error))?;
     let mut pending = Vec::new();
     writer.begin(&mut pending);
@@ -74,12 +76,7 @@ pub(super) async fn encode(source: &Path, target: &Path, progress: &Progress) ->
     Ok(Encoded { stream_bytes: out.bytes, sha1, meter: watch.stop(size_bytes) })
 }
 
-async fn pack(
-    crew: Crew,
-    file: std::sync::Arc<File>,
-    offset_bytes: u64,
-    length: usize,
-) -> Result<Packed, DemoError> {
+async fn pack(crew: Crew, file: std::sync::Arc<File>, offset_bytes: u64, length: usize) -> Result<Packed, DemoError> {
     let work = crew.run(move |bench| {
         let mut piece = vec![0; length.next_multiple_of(StreamWriter::GRAIN_BYTES)];
         file.read_exact_at(&mut piece[..length], offset_bytes)?;
@@ -94,7 +91,9 @@ async fn pack(
         }
         Ok::<Packed, std::io::Error>(packed)
     });
-    work.await.map_err(|error| DemoError::Encode(error.to_string()))?.map_err(|error| DemoError::Encode(error.to_string()))
+    work.await
+        .map_err(|error| DemoError::Encode(error.to_string()))?
+        .map_err(|error| DemoError::Encode(error.to_string()))
 }
 
 impl<W: Write> Write for Hashing<W> {

@@ -57,7 +57,10 @@ impl Report {
         println!("source   {} ({})", self.source, human(self.disk_bytes));
         println!("stream   {}", human(self.stream_bytes));
         println!("engine   {}, {}\n", self.engine, if self.tls { "TLS" } else { "plain HTTP" });
-        println!("{:<28} {:>10} {:>8} {:>8} {:>10} {:>8}", "stage", "bytes", "seconds", "GiB/s", "CPU s/GiB", "spliced");
+        println!(
+            "{:<28} {:>10} {:>8} {:>8} {:>10} {:>8}",
+            "stage", "bytes", "seconds", "GiB/s", "CPU s/GiB", "spliced"
+        );
         for (name, meter) in [
             ("encode (disk to stream)", &self.encode),
             ("import into a raw disk", &self.import),

@@ -97,24 +97,12 @@ fn make_from(dir: &Path, size_bytes: u64, roots: &[PathBuf], mke2fs: Option<&Pat
         return Err(SourceError::Size { size_bytes });
     }
     // Data, the staging copy of it, and the file system's own tables.
-    check_space(
-        dir,
-        if mke2fs.is_some() {
-            size_bytes / 4 * 3
-        } else {
-            size_bytes / 5 * 2
-        },
-    )?;
+    check_space(dir, if mke2fs.is_some() { size_bytes / 4 * 3 } else { size_bytes / 5 * 2 })?;
     let path = dir.join("source.raw");
     let image = File::create_new(&path).map_err(at(&path))?;
     let made = fill(&image, &path, size_bytes, &mut RealFiles::new(roots), mke2fs);
     match made {
-        Ok((description, allocated_bytes)) => Ok(SourceDisk {
-            path,
-            size_bytes,
-            description,
-            allocated_bytes,
-        }),
+        Ok((description, allocated_bytes)) => Ok(SourceDisk { path, size_bytes, description, allocated_bytes }),
         Err(error) => {
             // The error says more than a failed removal could.
             let _ = fs::remove_file(&path);
@@ -146,18 +134,7 @@ fn fill_ext4(image: &Path, size_bytes: u64, files: &mut RealFiles, mke2fs: &Path
     let staging = Staging::make(image.with_extension("staging"))?;
     let staged = stage(&staging.path, size_bytes / 100 * 27, files)?;
     let output = Command::new(mke2fs)
-        .args([
-            "-q",
-            "-F",
-            "-t",
-            "ext4",
-            "-b",
-            "4096",
-            "-m",
-            "0",
-            "-L",
-            "diskferry-demo",
-        ])
+        .args(["-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-L", "diskferry-demo"])
         .args(["-E", "lazy_itable_init=1,lazy_journal_init=1"])
         .args(["-N", &(staged.entries + staged.entries / 8 + 64).to_string()])
         .arg("-d")
@@ -168,16 +145,9 @@ fn fill_ext4(image: &Path, size_bytes: u64, files: &mut RealFiles, mke2fs: &Path
         .map_err(at(mke2fs))?;
     if !output.status.success() {
         let stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        return Err(SourceError::Mke2fs {
-            status: output.status,
-            stderr,
-        });
+        return Err(SourceError::Mke2fs { status: output.status, stderr });
     }
-    Ok(format!(
-        "ext4 with {} files of this machine, {} MiB",
-        staged.files,
-        staged.bytes >> 20
-    ))
+    Ok(format!("ext4 with {} files of this machine, {} MiB", staged.files, staged.bytes >> 20))
 }
 
 /// The directory mke2fs copies from. It goes away with this value.
@@ -229,11 +199,8 @@ fn stage(staging: &Path, budget_bytes: u64, files: &mut RealFiles) -> Result<Sta
 
 /// Makes the directories above `path` that are missing below `top`; answers how many.
 fn make_parents(top: &Path, path: &Path) -> Result<u64, SourceError> {
-    let missing: Vec<&Path> = path
-        .ancestors()
-        .skip(1)
-        .take_while(|parent| *parent != top && !parent.exists())
-        .collect();
+    let missing: Vec<&Path> =
+        path.ancestors().skip(1).take_while(|parent| *parent != top && !parent.exists()).collect();
     for parent in missing.iter().rev() {
         fs::create_dir(parent).map_err(at(parent))?;
     }
@@ -244,11 +211,7 @@ fn check_space(dir: &Path, needed_bytes: u64) -> Result<(), SourceError> {
     let stat = rustix::fs::statvfs(dir).map_err(io::Error::from).map_err(at(dir))?;
     let free_bytes = stat.f_bavail.saturating_mul(stat.f_frsize);
     if free_bytes < needed_bytes {
-        return Err(SourceError::NoSpace {
-            dir: dir.to_path_buf(),
-            free_bytes,
-            needed_bytes,
-        });
+        return Err(SourceError::NoSpace { dir: dir.to_path_buf(), free_bytes, needed_bytes });
     }
     Ok(())
 }
@@ -257,19 +220,13 @@ fn check_space(dir: &Path, needed_bytes: u64) -> Result<(), SourceError> {
 fn find_mke2fs() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let beyond = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-    std::env::split_paths(&path)
-        .chain(beyond)
-        .map(|dir| dir.join("mke2fs"))
-        .find(|candidate| candidate.is_file())
+    std::env::split_paths(&path).chain(beyond).map(|dir| dir.join("mke2fs")).find(|candidate| candidate.is_file())
 }
 
 /// Adds the file to an I/O error.
 fn at(path: &Path) -> impl Fn(io::Error) -> SourceError {
     let path = path.to_path_buf();
-    move |source| SourceError::Io {
-        path: path.clone(),
-        source,
-    }
+    move |source| SourceError::Io { path: path.clone(), source }
 }
 
 #[cfg(test)]

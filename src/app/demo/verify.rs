@@ -64,7 +64,10 @@ impl Comparison<'_> {
         }
         let summary = decoder.finish().map_err(|error| broken(&error))?;
         if summary.header.capacity_bytes() != capacity_limit_bytes {
-            return Err(broken(&format!("capacity {} instead of {capacity_limit_bytes}", summary.header.capacity_bytes())));
+            return Err(broken(&format!(
+                "capacity {} instead of {capacity_limit_bytes}",
+                summary.header.capacity_bytes()
+            )));
         }
         self.zeros_until(self.size_bytes)
     }

@@ -35,12 +35,7 @@ impl Device {
         let file = self.open_for_reading(place, Want::default())?;
         let length_bytes = file.length_bytes()?;
         let stamp = self.stamp(self.number(place)?);
-        Ok(Inspection {
-            length_bytes,
-            device: true,
-            stamp,
-            populated_bytes: length_bytes,
-        })
+        Ok(Inspection { length_bytes, device: true, stamp, populated_bytes: length_bytes })
     }
 
     pub(super) fn open_for_reading(&self, place: &Place, want: Want) -> Result<File, DiskError> {
@@ -61,13 +56,9 @@ impl Device {
     pub(super) fn check(&self, place: &Place) -> Result<(), DiskError> {
         let number = self.number(place)?;
         if let Some(by) = user_of(number) {
-            return Err(DiskError::Busy {
-                place: self.name(place),
-                by,
-            });
+            return Err(DiskError::Busy { place: self.name(place), by });
         }
-        self.open(place, OFlags::RDONLY | OFlags::EXCL, Want::default())
-            .map(drop)
+        self.open(place, OFlags::RDONLY | OFlags::EXCL, Want::default()).map(drop)
     }
 
     fn open(&self, place: &Place, flags: OFlags, want: Want) -> Result<File, DiskError> {
@@ -76,26 +67,17 @@ impl Device {
         let buffered = opened.map_err(|error| self.wrong("open", place, error))?;
         let stat = rustix::fs::fstat(&buffered).map_err(|error| self.wrong("open", place, error))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::BlockDevice {
-            return Err(DiskError::WrongKind {
-                place: self.name(place),
-                found: "no longer a block device",
-            });
+            return Err(DiskError::WrongKind { place: self.name(place), found: "no longer a block device" });
         }
         // The first descriptor holds the exclusive claim; a second claim would meet it.
-        let direct = want
-            .direct
-            .then(|| open((flags - OFlags::EXCL) | OFlags::DIRECT).ok())
-            .flatten();
+        let direct = want.direct.then(|| open((flags - OFlags::EXCL) | OFlags::DIRECT).ok()).flatten();
         let direct = direct.filter(|fd| matches!(rustix::fs::fstat(fd), Ok(again) if again.st_rdev == stat.st_rdev));
         Ok(File::new(buffered, direct, true))
     }
 
     fn number(&self, place: &Place) -> Result<Dev, DiskError> {
         let found = block_device_number(&self.path).map_err(|error| self.wrong("look at", place, error))?;
-        found.ok_or_else(|| DiskError::WrongKind {
-            place: self.name(place),
-            found: "no longer a block device",
-        })
+        found.ok_or_else(|| DiskError::WrongKind { place: self.name(place), found: "no longer a block device" })
     }
 
     /// A device keeps no time of its last change, but the kernel counts what is written to it.
@@ -115,16 +97,9 @@ impl Device {
     fn wrong(&self, op: &'static str, place: &Place, error: Errno) -> DiskError {
         let place = self.name(place);
         match error {
-            Errno::BUSY => DiskError::Busy {
-                place,
-                by: "another program has it open exclusively".into(),
-            },
+            Errno::BUSY => DiskError::Busy { place, by: "another program has it open exclusively".into() },
             Errno::NOENT | Errno::NXIO | Errno::NODEV => DiskError::NotFound { place },
-            Errno::ACCESS | Errno::PERM | Errno::ROFS => DiskError::Permission {
-                op,
-                place,
-                source: error,
-            },
+            Errno::ACCESS | Errno::PERM | Errno::ROFS => DiskError::Permission { op, place, source: error },
             source => DiskError::storage(op, 0, source),
         }
     }
@@ -142,21 +117,13 @@ fn user_of(number: Dev) -> Option<String> {
         }
     }
     let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
-    for area in swaps
-        .lines()
-        .skip(1)
-        .filter_map(|line| line.split_whitespace().next())
-        .map(unescape)
-    {
+    for area in swaps.lines().skip(1).filter_map(|line| line.split_whitespace().next()).map(unescape) {
         if in_family(&area) {
             return Some(format!("swap area {area}"));
         }
     }
     family.iter().find_map(|number| {
-        let holder = std::fs::read_dir(sysfs(*number).join("holders"))
-            .ok()?
-            .flatten()
-            .next()?;
+        let holder = std::fs::read_dir(sysfs(*number).join("holders")).ok()?.flatten().next()?;
         Some(format!("part of {}", holder.file_name().to_string_lossy()))
     })
 }
@@ -196,9 +163,7 @@ fn unescape(text: &str) -> String {
     let mut plain = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {
-        let code = after
-            .get(..3)
-            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
+        let code = after.get(..3).and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
         match (byte, code) {
             (b'\\', Some(code)) => {
                 plain.push(code);
@@ -217,16 +182,11 @@ fn unescape(text: &str) -> String {
 fn changes(stat: &str) -> impl Iterator<Item = u64> {
     let columns = [4, 6, 11, 13];
     let fields: Vec<u64> = stat.split_whitespace().filter_map(|field| field.parse().ok()).collect();
-    columns
-        .into_iter()
-        .filter_map(move |column| fields.get(column).copied())
+    columns.into_iter().filter_map(move |column| fields.get(column).copied())
 }
 
 fn first_number(path: &Path) -> u64 {
-    std::fs::read_to_string(path)
-        .ok()
-        .and_then(|text| text.trim().parse().ok())
-        .unwrap_or(0)
+    std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
 fn sysfs(number: Dev) -> PathBuf {
@@ -248,10 +208,7 @@ mod tests {
         let line = r"36 35 98:1 /mnt1 /mnt/my\040disk rw,noatime master:1 - ext4 /dev/root rw,errors=continue";
         let mount = parse_mount(line).unwrap();
         assert_eq!(mount.number, makedev(98, 1));
-        assert_eq!(
-            (mount.point.as_str(), mount.source.as_str()),
-            ("/mnt/my disk", "/dev/root")
-        );
+        assert_eq!((mount.point.as_str(), mount.source.as_str()), ("/mnt/my disk", "/dev/root"));
         assert!(parse_mount("36 35 98:1 / /mnt").is_none());
     }
 

@@ -66,10 +66,7 @@ impl Directory {
 
     pub(super) fn remove_parents(&self, place: &Place, made: &[String]) -> Result<(), DiskError> {
         for path in made.iter().rev() {
-            let directory = Place {
-                datastore: place.datastore.clone(),
-                path: path.clone(),
-            };
+            let directory = Place { datastore: place.datastore.clone(), path: path.clone() };
             let (parent, name) = match self.parent(&directory) {
                 Err(error) if error.is_not_found() => continue,
                 found => found?,
@@ -144,17 +141,10 @@ impl Directory {
                     why: format!("too many entries to search in datastore {datastore:?}"),
                 });
             }
-            let prefix = if path.is_empty() {
-                String::new()
-            } else {
-                format!("{path}/")
-            };
+            let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
             match (entry.file_type(), parse_part_name(name)) {
                 (FileType::RegularFile, Some((final_name, tag))) => {
-                    let place = Place {
-                        datastore: datastore.to_owned(),
-                        path: format!("{prefix}{final_name}"),
-                    };
+                    let place = Place { datastore: datastore.to_owned(), path: format!("{prefix}{final_name}") };
                     parts.push((place, tag.to_owned()));
                 }
                 (FileType::Directory, _) if !matches!(name, "." | "..") => {
@@ -190,10 +180,7 @@ impl Directory {
     fn directory(&self, path: &str, place: &Place) -> Result<OwnedFd, DiskError> {
         let path = if path.is_empty() { "." } else { path };
         match beneath(&self.root, path, OPEN_DIRECTORY) {
-            Err(Errno::NOTDIR) => Err(DiskError::WrongKind {
-                place: place.to_string(),
-                found: "below a file",
-            }),
+            Err(Errno::NOTDIR) => Err(DiskError::WrongKind { place: place.to_string(), found: "below a file" }),
             opened => opened.map_err(|error| wrong("reach", place, error)),
         }
     }
@@ -225,17 +212,12 @@ fn regular(fd: &OwnedFd, place: &Place) -> Result<Stat, DiskError> {
         FileType::RegularFile => return Ok(stat),
         FileType::Directory => "a directory",
         FileType::Symlink => {
-            return Err(DiskError::Escapes {
-                place: place.to_string(),
-            });
+            return Err(DiskError::Escapes { place: place.to_string() });
         }
         FileType::BlockDevice => "a block device",
         _ => "not a regular file",
     };
-    Err(DiskError::WrongKind {
-        place: place.to_string(),
-        found,
-    })
+    Err(DiskError::WrongKind { place: place.to_string(), found })
 }
 
 fn unlink(parent: &OwnedFd, name: &str, place: &Place) -> Result<(), DiskError> {
@@ -246,20 +228,14 @@ fn unlink(parent: &OwnedFd, name: &str, place: &Place) -> Result<(), DiskError> 
 }
 
 fn flush(directory: &OwnedFd) -> Result<(), DiskError> {
-    rustix::io::retry_on_intr(|| rustix::fs::fsync(directory)).map_err(|source| DiskError::SyncFailed {
-        what: "a directory",
-        source,
-    })
+    rustix::io::retry_on_intr(|| rustix::fs::fsync(directory))
+        .map_err(|source| DiskError::SyncFailed { what: "a directory", source })
 }
 
 /// Opens a path that may not leave `parent`.
 fn beneath(parent: impl AsFd, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     let parent = parent.as_fd();
-    let mode = if flags.contains(OFlags::CREATE) {
-        FILE_MODE
-    } else {
-        Mode::empty()
-    };
+    let mode = if flags.contains(OFlags::CREATE) { FILE_MODE } else { Mode::empty() };
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     for _ in 0..RENAME_RACES {
         match rustix::fs::openat2(parent, path, flags | OFlags::CLOEXEC, mode, resolve) {
@@ -278,23 +254,10 @@ fn wrong(op: &'static str, place: &Place, error: Errno) -> DiskError {
         Errno::NOENT => DiskError::NotFound { place: name },
         Errno::EXIST => DiskError::Exists { place: name },
         Errno::XDEV | Errno::LOOP => DiskError::Escapes { place: name },
-        Errno::NAMETOOLONG => DiskError::BadName {
-            place: name,
-            why: "it is too long for this file system",
-        },
-        Errno::ISDIR => DiskError::WrongKind {
-            place: name,
-            found: "a directory",
-        },
-        Errno::NOTDIR => DiskError::WrongKind {
-            place: name,
-            found: "below a file",
-        },
-        Errno::ACCESS | Errno::PERM | Errno::ROFS => DiskError::Permission {
-            op,
-            place: name,
-            source: error,
-        },
+        Errno::NAMETOOLONG => DiskError::BadName { place: name, why: "it is too long for this file system" },
+        Errno::ISDIR => DiskError::WrongKind { place: name, found: "a directory" },
+        Errno::NOTDIR => DiskError::WrongKind { place: name, found: "below a file" },
+        Errno::ACCESS | Errno::PERM | Errno::ROFS => DiskError::Permission { op, place: name, source: error },
         source => DiskError::storage(op, 0, source),
     }
 }
@@ -302,13 +265,11 @@ fn wrong(op: &'static str, place: &Place, error: Errno) -> DiskError {
 /// Components of a path with their positions in it; none for the empty path.
 fn components(path: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut start = 0;
-    path.split('/')
-        .filter(|component| !component.is_empty())
-        .map(move |component| {
-            let here = start;
-            start += component.len() + 1;
-            (here, component)
-        })
+    path.split('/').filter(|component| !component.is_empty()).map(move |component| {
+        let here = start;
+        start += component.len() + 1;
+        (here, component)
+    })
 }
 
 const OPEN_DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);

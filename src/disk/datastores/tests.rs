@@ -11,10 +11,7 @@ fn datastore() -> (tempfile::TempDir, Datastores) {
 }
 
 fn place(path: &str) -> Place {
-    Place {
-        datastore: "ds".into(),
-        path: path.into(),
-    }
+    Place { datastore: "ds".into(), path: path.into() }
 }
 
 #[test]
@@ -27,24 +24,14 @@ fn links_are_not_followed() {
     symlink("/proc/self/fd", directory.path().join("magic")).unwrap();
     for path in ["door/secret", "disk", "magic/0"] {
         let want = Want::default();
-        assert!(
-            matches!(store.open(&place(path), want), Err(DiskError::Escapes { .. })),
-            "open {path}"
-        );
-        assert!(
-            matches!(store.inspect(&place(path)), Err(DiskError::Escapes { .. })),
-            "inspect {path}"
-        );
+        assert!(matches!(store.open(&place(path), want), Err(DiskError::Escapes { .. })), "open {path}");
+        assert!(matches!(store.inspect(&place(path)), Err(DiskError::Escapes { .. })), "inspect {path}");
     }
     assert!(store.create_part(&place("door/new"), "t", Want::default()).is_err());
     assert!(store.make_parents(&place("door/a/b")).is_err());
     assert!(store.remove_final(&place("door/secret")).is_err());
     store.remove_final(&place("disk")).unwrap();
-    assert_eq!(
-        std::fs::read(outside.path().join("secret")).unwrap(),
-        b"secret",
-        "only the link may go"
-    );
+    assert_eq!(std::fs::read(outside.path().join("secret")).unwrap(), b"secret", "only the link may go");
 }
 
 #[test]
@@ -63,14 +50,8 @@ fn a_planted_link_does_not_receive_the_part() {
 fn a_planted_pipe_does_not_hang_us() {
     let (directory, store) = datastore();
     let path = directory.path().join("disk");
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        &path,
-        rustix::fs::FileType::Fifo,
-        rustix::fs::Mode::from_raw_mode(0o600),
-        0,
-    )
-    .unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o600), 0)
+        .unwrap();
     let refused = store.open(&place("disk"), Want::default()).err().unwrap();
     assert!(matches!(refused, DiskError::WrongKind { .. }), "{refused}");
 }
@@ -81,29 +62,11 @@ fn wrong_kinds_are_named() {
     std::fs::create_dir(directory.path().join("folder")).unwrap();
     std::fs::write(directory.path().join("file"), "x").unwrap();
     let kind = |path: &str| store.open(&place(path), Want::default()).err().unwrap();
-    assert!(matches!(
-        kind("folder"),
-        DiskError::WrongKind {
-            found: "a directory",
-            ..
-        }
-    ));
-    assert!(matches!(
-        kind("file/disk"),
-        DiskError::WrongKind {
-            found: "below a file",
-            ..
-        }
-    ));
+    assert!(matches!(kind("folder"), DiskError::WrongKind { found: "a directory", .. }));
+    assert!(matches!(kind("file/disk"), DiskError::WrongKind { found: "below a file", .. }));
     assert!(matches!(kind("missing/disk"), DiskError::NotFound { .. }));
-    let unknown = Place {
-        datastore: "other".into(),
-        path: "x".into(),
-    };
-    assert!(matches!(
-        store.inspect(&unknown),
-        Err(DiskError::UnknownDatastore { .. })
-    ));
+    let unknown = Place { datastore: "other".into(), path: "x".into() };
+    assert!(matches!(store.inspect(&unknown), Err(DiskError::UnknownDatastore { .. })));
 }
 
 #[test]

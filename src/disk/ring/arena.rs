@@ -3,10 +3,7 @@
 //! Used by `disk::buffer` (which adds waiting) and registered with the ring by `uring`. The free list is lock-free.
 //! Invariant: an index is either in `free` or in exactly one [`Slot`]; it enters `free` only from [`Arena::new`] (once each)
 //! and from the drop of its slot. Hence a slot's bytes are reached through that slot alone.
-#![expect(
-    unsafe_code,
-    reason = "aligned memory shared with the kernel; each slot has one owner"
-)]
+#![expect(unsafe_code, reason = "aligned memory shared with the kernel; each slot has one owner")]
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
@@ -45,9 +42,7 @@ impl Arena {
         let layout = Layout::array::<u8>(slots.saturating_mul(BUFFER_BYTES).saturating_add(ALIGN_BYTES));
         let layout = layout.unwrap_or_else(|_| handle_alloc_error(Layout::new::<u8>()));
         // SAFETY: the layout has a size above zero.
-        let Some(allocation) = NonNull::new(unsafe { alloc_zeroed(layout) }) else {
-            handle_alloc_error(layout)
-        };
+        let Some(allocation) = NonNull::new(unsafe { alloc_zeroed(layout) }) else { handle_alloc_error(layout) };
         let skip = allocation.align_offset(ALIGN_BYTES);
         // SAFETY: `skip` is below ALIGN_BYTES, by which the allocation is larger than its slots.
         let base = unsafe { allocation.add(skip) };
@@ -56,21 +51,12 @@ impl Arena {
             // Cannot be full: it was made for this many.
             let _ = free.push(index);
         }
-        Arc::new(Arena {
-            allocation,
-            layout,
-            base,
-            slots,
-            free,
-        })
+        Arc::new(Arena { allocation, layout, base, slots, free })
     }
 
     /// A free slot, if there is one.
     pub fn take(self: &Arc<Self>) -> Option<Slot> {
-        self.free.pop().map(|index| Slot {
-            arena: self.clone(),
-            index,
-        })
+        self.free.pop().map(|index| Slot { arena: self.clone(), index })
     }
 
     /// Slots in all.

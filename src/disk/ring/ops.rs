@@ -78,9 +78,7 @@ impl InFlight {
     ) -> (Buffer, Result<usize, Errno>) {
         let (address, length) = (buffer.address(part.start), part.len() as u32);
         let entry = match registered {
-            true => opcode::ReadFixed::new(raw(fd), address, length, 0)
-                .offset(offset_bytes)
-                .build(),
+            true => opcode::ReadFixed::new(raw(fd), address, length, 0).offset(offset_bytes).build(),
             false => opcode::Read::new(raw(fd), address, length).offset(offset_bytes).build(),
         };
         let ((buffer, _file), result) = self.run((buffer, file.clone()), entry).await;
@@ -99,12 +97,8 @@ impl InFlight {
     ) -> (Buffer, Result<usize, Errno>) {
         let (address, length) = (buffer.address(part.start).cast_const(), part.len() as u32);
         let entry = match registered {
-            true => opcode::WriteFixed::new(raw(fd), address, length, 0)
-                .offset(offset_bytes)
-                .build(),
-            false => opcode::Write::new(raw(fd), address, length)
-                .offset(offset_bytes)
-                .build(),
+            true => opcode::WriteFixed::new(raw(fd), address, length, 0).offset(offset_bytes).build(),
+            false => opcode::Write::new(raw(fd), address, length).offset(offset_bytes).build(),
         };
         let ((buffer, _file), result) = self.run((buffer, file.clone()), entry).await;
         (buffer, result)
@@ -168,9 +162,7 @@ impl InFlight {
     ) -> Result<usize, Errno> {
         let offset = i64::try_from(offset_bytes).map_err(|_| Errno::FBIG)?;
         let entry = opcode::Splice::new(raw(pipe.read()), NO_OFFSET, raw(fd), offset, splice_length(length));
-        self.run((pipe.clone(), file.clone()), entry.flags(SPLICE_FLAGS).build())
-            .await
-            .1
+        self.run((pipe.clone(), file.clone()), entry.flags(SPLICE_FLAGS).build()).await.1
     }
 
     /// File to pipe; never waits for the pipe.
@@ -184,9 +176,7 @@ impl InFlight {
     ) -> Result<usize, Errno> {
         let offset = i64::try_from(offset_bytes).map_err(|_| Errno::FBIG)?;
         let entry = opcode::Splice::new(raw(fd), offset, raw(pipe.write()), NO_OFFSET, splice_length(length));
-        self.run((pipe.clone(), file.clone()), entry.flags(SPLICE_FLAGS).build())
-            .await
-            .1
+        self.run((pipe.clone(), file.clone()), entry.flags(SPLICE_FLAGS).build()).await.1
     }
 
     /// Copies out of the pipe, waiting for bytes.
@@ -204,20 +194,13 @@ impl InFlight {
     /// Asks the kernel to end everything in flight; what cannot be interrupted completes by itself.
     pub(super) async fn cancel_all(&self) {
         // Kernels before 5.19 refuse, and nothing can be done about it.
-        let _ = self
-            .run((), opcode::AsyncCancel2::new(CancelBuilder::any()).build())
-            .await;
+        let _ = self.run((), opcode::AsyncCancel2::new(CancelBuilder::any()).build()).await;
     }
 
     /// Submits an entry together with the owners of all it points at (rule 1), and gives them back after its completion.
     async fn run<D: Unpin + 'static>(&self, resources: D, entry: squeue::Entry) -> (D, Result<usize, Errno>) {
-        let held = Held {
-            resources,
-            _counted: Counted::new(self),
-        };
-        UnsubmittedOneshot::new(held, GiveBack(PhantomData), entry)
-            .submit()
-            .await
+        let held = Held { resources, _counted: Counted::new(self) };
+        UnsubmittedOneshot::new(held, GiveBack(PhantomData), entry).submit().await
     }
 }
 

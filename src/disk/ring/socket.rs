@@ -24,10 +24,7 @@ impl RingSocket {
     /// Takes a descriptor over, which must wait rather than return for the ring to wait on it.
     pub(super) fn new(fd: OwnedFd) -> Result<RingSocket, Errno> {
         rustix::io::ioctl_fionbio(&fd, false)?;
-        Ok(RingSocket(Arc::new(Connection {
-            fd: Arc::new(fd),
-            nonblocking: AtomicBool::new(false),
-        })))
+        Ok(RingSocket(Arc::new(Connection { fd: Arc::new(fd), nonblocking: AtomicBool::new(false) })))
     }
 
     /// What an operation must hold while the kernel uses the socket.

@@ -56,9 +56,7 @@ thread_local! {
 /// [`DiskError::Engine`] when the kernel refuses a ring; see [`Uring::probe`].
 pub fn run_uring<F: Future>(thread_setup: impl FnOnce(), future: F) -> Result<F::Output, DiskError> {
     thread_setup();
-    let failed = |error| DiskError::Engine {
-        why: format!("cannot make a ring: {error}"),
-    };
+    let failed = |error| DiskError::Engine { why: format!("cannot make a ring: {error}") };
     // Not dropped when the future panics: the runtime would free what the kernel may still use.
     let runtime = ManuallyDrop::new(start_runtime().map_err(failed)?);
     let ring = InFlight::default();
@@ -80,14 +78,9 @@ impl Uring {
     pub fn probe() -> Result<(), String> {
         let ring = IoUring::new(8).map_err(|error| format!("io_uring is refused: {error}"))?;
         let mut probe = Probe::new();
-        ring.submitter()
-            .register_probe(&mut probe)
-            .map_err(|error| format!("io_uring cannot be probed: {error}"))?;
-        let missing: Vec<&str> = NEEDED
-            .iter()
-            .filter(|(code, _)| !probe.is_supported(*code))
-            .map(|(_, name)| *name)
-            .collect();
+        ring.submitter().register_probe(&mut probe).map_err(|error| format!("io_uring cannot be probed: {error}"))?;
+        let missing: Vec<&str> =
+            NEEDED.iter().filter(|(code, _)| !probe.is_supported(*code)).map(|(_, name)| *name).collect();
         if !missing.is_empty() {
             return Err(format!("the kernel's io_uring lacks {}", missing.join(", ")));
         }
@@ -101,20 +94,13 @@ impl Uring {
     pub fn new(pool_buffers: usize) -> Result<Uring, DiskError> {
         let ring = RING.with_borrow(Clone::clone);
         let Some(ring) = ring else {
-            return Err(DiskError::Engine {
-                why: "there is no ring on this thread".into(),
-            });
+            return Err(DiskError::Engine { why: "there is no ring on this thread".into() });
         };
         let pool = Pool::new(pool_buffers);
         // Refused beyond the process's limit of locked memory, or when there is an engine on this ring already; then the
         // same operations are used in their unregistered form.
         let registered = FixedBufRegistry::new([Region(pool.arena().clone())]).register().is_ok();
-        Ok(Uring(Rc::new(Parts {
-            ring,
-            pool,
-            registered,
-            pipes: Shelf::new(),
-        })))
+        Ok(Uring(Rc::new(Parts { ring, pool, registered, pipes: Shelf::new() })))
     }
 
     /// Whether the buffers are registered with the ring, which saves pinning them for each operation.
@@ -129,9 +115,7 @@ impl Uring {
 
 impl Attach for Uring {
     fn attach(&self, connection: OwnedFd) -> Result<RingSocket, DiskError> {
-        RingSocket::new(connection).map_err(|error| DiskError::Engine {
-            why: format!("cannot use a socket: {error}"),
-        })
+        RingSocket::new(connection).map_err(|error| DiskError::Engine { why: format!("cannot use a socket: {error}") })
     }
 }
 
@@ -211,9 +195,7 @@ impl Engine for Uring {
     }
 
     async fn splice_in(&self, socket: &RingSocket, pipe: &Pipe, limit: usize) -> Result<usize, DiskError> {
-        let moved = self
-            .when(socket, libc::POLLIN, |fd| pipe.ends().fill_from_socket(fd, limit))
-            .await;
+        let moved = self.when(socket, libc::POLLIN, |fd| pipe.ends().fill_from_socket(fd, limit)).await;
         moved.map_err(|source| DiskError::socket("splice from socket", source))
     }
 
@@ -228,11 +210,7 @@ impl Engine for Uring {
         loop {
             let route = file.route(&part, offset_bytes);
             let part = part.start..part.start + route.length;
-            let (back, result) = self
-                .0
-                .ring
-                .read(file, route.fd, buffer, part, offset_bytes, registered)
-                .await;
+            let (back, result) = self.0.ring.read(file, route.fd, buffer, part, offset_bytes, registered).await;
             match result {
                 Err(error) if file.stop_direct(route.direct, error) => buffer = back,
                 result => return (back, result),
@@ -251,11 +229,7 @@ impl Engine for Uring {
         loop {
             let route = file.route(&part, offset_bytes);
             let part = part.start..part.start + route.length;
-            let (back, result) = self
-                .0
-                .ring
-                .write(file, route.fd, buffer, part, offset_bytes, registered)
-                .await;
+            let (back, result) = self.0.ring.write(file, route.fd, buffer, part, offset_bytes, registered).await;
             match result {
                 Err(error) if file.stop_direct(route.direct, error) => buffer = back,
                 result => return (back, result),
@@ -318,10 +292,7 @@ impl Engine for Uring {
             Via::Main => file.main(),
             Via::PageCache => file.buffered(),
         };
-        self.0
-            .ring
-            .splice_to_file(pipe.ends(), file, target, offset_bytes, length)
-            .await
+        self.0.ring.splice_to_file(pipe.ends(), file, target, offset_bytes, length).await
     }
 
     async fn splice_from_file_some(
@@ -332,10 +303,7 @@ impl Engine for Uring {
         limit: usize,
     ) -> Result<usize, Errno> {
         let source = file.main_at(offset_bytes, limit);
-        self.0
-            .ring
-            .splice_from_file(file, source, pipe.ends(), offset_bytes, limit)
-            .await
+        self.0.ring.splice_from_file(file, source, pipe.ends(), offset_bytes, limit).await
     }
 
     async fn splice_out_some(
@@ -345,10 +313,7 @@ impl Engine for Uring {
         length: usize,
         more: bool,
     ) -> Result<usize, Errno> {
-        self.when(socket, libc::POLLOUT, |fd| {
-            pipe.ends().empty_to_socket(fd, length, more)
-        })
-        .await
+        self.when(socket, libc::POLLOUT, |fd| pipe.ends().empty_to_socket(fd, length, more)).await
     }
 
     async fn read_pipe_some(&self, pipe: &Pipe, buffer: Buffer, limit: usize) -> (Buffer, Result<usize, Errno>) {
@@ -397,8 +362,6 @@ async fn drain(ring: &InFlight) {
 }
 
 async fn off_thread(operation: impl FnOnce() -> Result<(), DiskError> + Send + 'static) -> Result<(), DiskError> {
-    let failed = |_| DiskError::Engine {
-        why: "the thread for slow calls failed".into(),
-    };
+    let failed = |_| DiskError::Engine { why: "the thread for slow calls failed".into() };
     tokio::task::spawn_blocking(operation).await.map_err(failed)?
 }

@@ -37,16 +37,8 @@ impl Image {
 
     /// A device of fixed length, all zeros.
     pub(super) fn device(length_bytes: u64) -> Image {
-        let content = Content {
-            length_bytes,
-            blocks: BTreeMap::new(),
-        };
-        Image {
-            live: content.clone(),
-            durable: content,
-            device: true,
-            ..Image::default()
-        }
+        let content = Content { length_bytes, blocks: BTreeMap::new() };
+        Image { live: content.clone(), durable: content, device: true, ..Image::default() }
     }
 
     pub(super) fn is_device(&self) -> bool {
@@ -90,21 +82,13 @@ impl Image {
     /// # Errors
     /// ENOSPC past the end of a device.
     pub(super) fn write(&mut self, offset_bytes: u64, bytes: &[u8]) -> Result<usize, Errno> {
-        let room = if self.device {
-            self.live.length_bytes.saturating_sub(offset_bytes)
-        } else {
-            u64::MAX
-        };
+        let room = if self.device { self.live.length_bytes.saturating_sub(offset_bytes) } else { u64::MAX };
         let count = (bytes.len() as u64).min(room) as usize;
         if count == 0 && !bytes.is_empty() {
             return Err(Errno::NOSPC);
         }
         for (at, piece, within) in pieces(offset_bytes, count) {
-            let block = self
-                .live
-                .blocks
-                .entry(at)
-                .or_insert_with(|| vec![0; BLOCK_BYTES as usize].into_boxed_slice());
+            let block = self.live.blocks.entry(at).or_insert_with(|| vec![0; BLOCK_BYTES as usize].into_boxed_slice());
             block[within].copy_from_slice(&bytes[piece]);
             self.dirty.insert(at);
         }
@@ -145,17 +129,9 @@ impl Image {
         if self.device {
             return Some(range.start..end_bytes);
         }
-        let mut present = self
-            .live
-            .blocks
-            .range(blocks(&(range.start..end_bytes)))
-            .map(|(at, _)| *at);
+        let mut present = self.live.blocks.range(blocks(&(range.start..end_bytes))).map(|(at, _)| *at);
         let first = present.next()?;
-        let last = present
-            .zip(first + 1..)
-            .take_while(|(at, expected)| at == expected)
-            .map(|(at, _)| at)
-            .last();
+        let last = present.zip(first + 1..).take_while(|(at, expected)| at == expected).map(|(at, _)| at).last();
         let run_end = (last.unwrap_or(first) + 1) * BLOCK_BYTES;
         Some(range.start.max(first * BLOCK_BYTES)..end_bytes.min(run_end))
     }
@@ -186,11 +162,7 @@ impl Image {
 
 /// Blocks a range touches.
 fn blocks(range: &Range<u64>) -> Range<u64> {
-    if range.is_empty() {
-        0..0
-    } else {
-        range.start / BLOCK_BYTES..range.end.div_ceil(BLOCK_BYTES)
-    }
+    if range.is_empty() { 0..0 } else { range.start / BLOCK_BYTES..range.end.div_ceil(BLOCK_BYTES) }
 }
 
 /// A range cut at block boundaries: block, part of the caller's buffer, part of the block.
@@ -237,10 +209,7 @@ mod tests {
         image.sync();
         image.crash();
         let bytes = contents(&image);
-        assert_eq!(
-            (&bytes[..4], &bytes[BLOCK_BYTES as usize..]),
-            (&[0; 4][..], &b"kept"[..])
-        );
+        assert_eq!((&bytes[..4], &bytes[BLOCK_BYTES as usize..]), (&[0; 4][..], &b"kept"[..]));
     }
 
     #[test]
@@ -258,20 +227,10 @@ mod tests {
         image.zero(BLOCK_BYTES + 100..3 * BLOCK_BYTES + 100);
         assert_eq!(image.populated_bytes(), 4 * BLOCK_BYTES);
         let bytes = contents(&image);
-        assert!(
-            bytes[BLOCK_BYTES as usize + 100..3 * BLOCK_BYTES as usize + 100]
-                .iter()
-                .all(|byte| *byte == 0)
-        );
-        assert_eq!(
-            (bytes[BLOCK_BYTES as usize + 99], bytes[3 * BLOCK_BYTES as usize + 100]),
-            (7, 7)
-        );
+        assert!(bytes[BLOCK_BYTES as usize + 100..3 * BLOCK_BYTES as usize + 100].iter().all(|byte| *byte == 0));
+        assert_eq!((bytes[BLOCK_BYTES as usize + 99], bytes[3 * BLOCK_BYTES as usize + 100]), (7, 7));
         assert_eq!(image.next_data(0..u64::MAX), Some(0..2 * BLOCK_BYTES));
-        assert_eq!(
-            image.next_data(2 * BLOCK_BYTES..u64::MAX),
-            Some(3 * BLOCK_BYTES..5 * BLOCK_BYTES)
-        );
+        assert_eq!(image.next_data(2 * BLOCK_BYTES..u64::MAX), Some(3 * BLOCK_BYTES..5 * BLOCK_BYTES));
         assert_eq!(image.next_data(10..20), Some(10..20));
         image.set_length(10);
         image.set_length(5 * BLOCK_BYTES);

@@ -50,14 +50,8 @@ impl SimSocket {
     /// Both ends of a new connection.
     pub fn pair() -> (SimSocket, SimSocket) {
         let (there, back) = (Arc::new(Stream::default()), Arc::new(Stream::default()));
-        let near = End {
-            incoming: there.clone(),
-            outgoing: back.clone(),
-        };
-        let far = End {
-            incoming: back,
-            outgoing: there,
-        };
+        let near = End { incoming: there.clone(), outgoing: back.clone() };
+        let far = End { incoming: back, outgoing: there };
         (SimSocket(Arc::new(near)), SimSocket(Arc::new(far)))
     }
 

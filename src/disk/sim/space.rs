@@ -65,13 +65,7 @@ impl World {
 
 impl State {
     pub(super) fn add_directory(&mut self, name: &str) {
-        self.stores.insert(
-            name.into(),
-            Store::Directory {
-                live: Names::new(),
-                durable: Names::new(),
-            },
-        );
+        self.stores.insert(name.into(), Store::Directory { live: Names::new(), durable: Names::new() });
     }
 
     pub(super) fn add_device(&mut self, name: &str, length_bytes: u64) {
@@ -119,13 +113,7 @@ impl State {
             Store::Directory { live, .. } => live.values().collect(),
             Store::Device { .. } => Vec::new(),
         });
-        let used = files.map(|entry| {
-            if let Entry::File(object) = entry {
-                object.lock().populated_bytes()
-            } else {
-                0
-            }
-        });
+        let used = files.map(|entry| if let Entry::File(object) = entry { object.lock().populated_bytes() } else { 0 });
         limit_bytes.saturating_sub(used.sum())
     }
 
@@ -135,16 +123,11 @@ impl State {
 
     fn object(&mut self, image: Image) -> Object {
         self.objects += 1;
-        Object {
-            number: self.objects,
-            image: Arc::new(Mutex::new(image)),
-        }
+        Object { number: self.objects, image: Arc::new(Mutex::new(image)) }
     }
 
     fn store(&mut self, place: &Place) -> Result<&mut Store, DiskError> {
-        let unknown = || DiskError::UnknownDatastore {
-            name: place.datastore.clone(),
-        };
+        let unknown = || DiskError::UnknownDatastore { name: place.datastore.clone() };
         self.stores.get_mut(&place.datastore).ok_or_else(unknown)
     }
 
@@ -154,23 +137,15 @@ impl State {
             Store::Device { .. } => Ok(None),
             Store::Directory { live, .. } => {
                 let (directory, name) = place.split()?;
-                let parents = directory
-                    .match_indices('/')
-                    .map(|(at, _)| &directory[..at])
-                    .chain([directory]);
+                let parents = directory.match_indices('/').map(|(at, _)| &directory[..at]).chain([directory]);
                 for parent in parents.filter(|parent| !parent.is_empty()) {
                     match live.get(parent) {
                         Some(Entry::Directory) => {}
                         Some(Entry::File(_)) => {
-                            return Err(DiskError::WrongKind {
-                                place: place.to_string(),
-                                found: "below a file",
-                            });
+                            return Err(DiskError::WrongKind { place: place.to_string(), found: "below a file" });
                         }
                         None => {
-                            return Err(DiskError::NotFound {
-                                place: place.to_string(),
-                            });
+                            return Err(DiskError::NotFound { place: place.to_string() });
                         }
                     }
                 }
@@ -186,17 +161,11 @@ impl State {
             return Ok(());
         };
         if !works {
-            return Err(DiskError::SyncFailed {
-                what: "a directory",
-                source: Errno::IO,
-            });
+            return Err(DiskError::SyncFailed { what: "a directory", source: Errno::IO });
         }
         durable.retain(|path, _| parent_of(path) != directory);
-        durable.extend(
-            live.iter()
-                .filter(|(path, _)| parent_of(path) == directory)
-                .map(|(p, e)| (p.clone(), e.clone())),
-        );
+        durable
+            .extend(live.iter().filter(|(path, _)| parent_of(path) == directory).map(|(p, e)| (p.clone(), e.clone())));
         Ok(())
     }
 
@@ -207,31 +176,19 @@ impl State {
             Store::Directory { live, .. } => match live.get(path) {
                 Some(Entry::File(object)) => object.clone(),
                 Some(Entry::Directory) => {
-                    return Err(DiskError::WrongKind {
-                        place: place.to_string(),
-                        found: "a directory",
-                    });
+                    return Err(DiskError::WrongKind { place: place.to_string(), found: "a directory" });
                 }
                 None => {
-                    return Err(DiskError::NotFound {
-                        place: place.to_string(),
-                    });
+                    return Err(DiskError::NotFound { place: place.to_string() });
                 }
             },
         };
-        Ok(SimFile {
-            object,
-            epoch,
-            direct: want.direct,
-        })
+        Ok(SimFile { object, epoch, direct: want.direct })
     }
 
     fn open_device(&mut self, place: &Place, want: Want) -> Result<SimFile, DiskError> {
         if let Store::Device { used_by: Some(by), .. } = self.store(place)? {
-            return Err(DiskError::Busy {
-                place: place.to_string(),
-                by: by.clone(),
-            });
+            return Err(DiskError::Busy { place: place.to_string(), by: by.clone() });
         }
         self.open(place, "", want)
     }
@@ -264,11 +221,7 @@ impl Space for SimSpace {
         state.names(place)?;
         let file = state.open(place, &place.path, Want::default())?;
         let image = file.image();
-        let populated_bytes = if image.is_device() {
-            image.length_bytes()
-        } else {
-            image.populated_bytes()
-        };
+        let populated_bytes = if image.is_device() { image.length_bytes() } else { image.populated_bytes() };
         Ok(Inspection {
             length_bytes: image.length_bytes(),
             device: image.is_device(),
@@ -284,16 +237,9 @@ impl Space for SimSpace {
             return Ok(made);
         };
         let (directory, _) = place.split()?;
-        for (at, _) in directory
-            .match_indices('/')
-            .chain([(directory.len(), "")])
-            .filter(|(at, _)| *at > 0)
-        {
+        for (at, _) in directory.match_indices('/').chain([(directory.len(), "")]).filter(|(at, _)| *at > 0) {
             let path = directory[..at].to_owned();
-            let below = Place {
-                datastore: place.datastore.clone(),
-                path: path.clone(),
-            };
+            let below = Place { datastore: place.datastore.clone(), path: path.clone() };
             let Some((live, parent, _)) = state.names(&below)? else {
                 continue;
             };
@@ -301,10 +247,7 @@ impl Space for SimSpace {
             match live.get(&path) {
                 Some(Entry::Directory) => continue,
                 Some(Entry::File(_)) => {
-                    return Err(DiskError::WrongKind {
-                        place: place.to_string(),
-                        found: "below a file",
-                    });
+                    return Err(DiskError::WrongKind { place: place.to_string(), found: "below a file" });
                 }
                 None => drop(live.insert(path.clone(), Entry::Directory)),
             }
@@ -317,11 +260,7 @@ impl Space for SimSpace {
     fn remove_parents(&self, place: &Place, made: &[String]) -> Result<(), DiskError> {
         let mut state = self.0.lock();
         for path in made.iter().rev() {
-            Place {
-                datastore: place.datastore.clone(),
-                path: path.clone(),
-            }
-            .split()?;
+            Place { datastore: place.datastore.clone(), path: path.clone() }.split()?;
             let Store::Directory { live, .. } = state.store(place)? else {
                 return Ok(());
             };
@@ -362,14 +301,9 @@ impl Space for SimSpace {
         };
         let part = join(directory, &place.part_name(name, tag)?);
         if let Some(Entry::Directory) = live.get(&place.path) {
-            return Err(DiskError::WrongKind {
-                place: place.to_string(),
-                found: "a directory",
-            });
+            return Err(DiskError::WrongKind { place: place.to_string(), found: "a directory" });
         }
-        let entry = live.remove(&part).ok_or_else(|| DiskError::NotFound {
-            place: place.to_string(),
-        })?;
+        let entry = live.remove(&part).ok_or_else(|| DiskError::NotFound { place: place.to_string() })?;
         live.insert(place.path.clone(), entry);
         state.flush_names(place, directory)
     }
@@ -410,10 +344,7 @@ impl Space for SimSpace {
         };
         let disk = disk.clone();
         if !state.flush_works() {
-            return Err(DiskError::SyncFailed {
-                what: "data",
-                source: Errno::IO,
-            });
+            return Err(DiskError::SyncFailed { what: "data", source: Errno::IO });
         }
         let mut image = disk.lock();
         image.zero(0..u64::MAX);
@@ -431,10 +362,9 @@ impl Space for SimSpace {
 
     fn check_device(&self, place: &Place) -> Result<(), DiskError> {
         match self.0.lock().store(place)? {
-            Store::Device { used_by: Some(by), .. } => Err(DiskError::Busy {
-                place: place.to_string(),
-                by: by.clone(),
-            }),
+            Store::Device { used_by: Some(by), .. } => {
+                Err(DiskError::Busy { place: place.to_string(), by: by.clone() })
+            }
             _ => Ok(()),
         }
     }
@@ -444,20 +374,11 @@ impl Space for SimSpace {
         let mut parts = Vec::new();
         for (datastore, store) in &state.stores {
             let Store::Directory { live, .. } = store else { continue };
-            for path in live
-                .iter()
-                .filter_map(|(path, entry)| matches!(entry, Entry::File(_)).then_some(path))
-            {
+            for path in live.iter().filter_map(|(path, entry)| matches!(entry, Entry::File(_)).then_some(path)) {
                 let directory = parent_of(path);
                 let name = path.rsplit('/').next().unwrap_or(path);
                 if let Some((name, tag)) = parse_part_name(name) {
-                    parts.push((
-                        Place {
-                            datastore: datastore.clone(),
-                            path: join(directory, name),
-                        },
-                        tag.to_owned(),
-                    ));
+                    parts.push((Place { datastore: datastore.clone(), path: join(directory, name) }, tag.to_owned()));
                 }
             }
         }
@@ -466,11 +387,7 @@ impl Space for SimSpace {
 }
 
 fn join(directory: &str, name: &str) -> String {
-    if directory.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{directory}/{name}")
-    }
+    if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") }
 }
 
 fn parent_of(path: &str) -> &str {

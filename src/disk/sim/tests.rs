@@ -4,10 +4,7 @@ use super::*;
 use crate::disk::space::{Place, Space, Want};
 
 fn place() -> Place {
-    Place {
-        datastore: "default".into(),
-        path: "vm/disk.raw".into(),
-    }
+    Place { datastore: "default".into(), path: "vm/disk.raw".into() }
 }
 
 fn filled(sim: &Sim, byte: u8, len: usize) -> Buffer {
@@ -48,7 +45,7 @@ async fn published_without_sync_is_empty_after_a_crash() {
     sim.write_at(&file, filled(&sim, 1, 10_000), 0).await.1.unwrap();
     sim.space().publish(&place(), "t").unwrap();
     sim.crash();
-    assert_eq!(content(&sim).await, []);
+    assert!(content(&sim).await.is_empty());
 }
 
 #[tokio::test]
@@ -56,14 +53,8 @@ async fn a_failed_directory_flush_leaves_the_old_name_after_a_crash() {
     let sim = Sim::new(4);
     let file = begin(&sim).await;
     sim.sync(&file).await.unwrap();
-    sim.set_faults(Faults {
-        fail_syncs: 1,
-        ..Faults::default()
-    });
-    assert!(matches!(
-        sim.space().publish(&place(), "t"),
-        Err(DiskError::SyncFailed { .. })
-    ));
+    sim.set_faults(Faults { fail_syncs: 1, ..Faults::default() });
+    assert!(matches!(sim.space().publish(&place(), "t"), Err(DiskError::SyncFailed { .. })));
     sim.space().inspect(&place()).unwrap();
     sim.crash();
     assert!(sim.space().inspect(&place()).unwrap_err().is_not_found());
@@ -75,10 +66,7 @@ async fn a_failed_sync_loses_data_that_a_second_sync_does_not_save() {
     let sim = Sim::new(4);
     let file = begin(&sim).await;
     sim.write_at(&file, filled(&sim, 1, 100), 0).await.1.unwrap();
-    sim.set_faults(Faults {
-        fail_syncs: 1,
-        ..Faults::default()
-    });
+    sim.set_faults(Faults { fail_syncs: 1, ..Faults::default() });
     assert!(matches!(sim.sync(&file).await, Err(DiskError::SyncFailed { .. })));
     let _ = sim.sync(&file).await;
     sim.space().publish(&place(), "t").unwrap();
@@ -101,11 +89,7 @@ async fn the_same_seed_makes_the_same_accidents() {
     let run = |seed| async move {
         let sim = Sim::new(4);
         let file = begin(&sim).await;
-        sim.set_faults(Faults {
-            seed,
-            write_error_one_in: 5,
-            ..Faults::default()
-        });
+        sim.set_faults(Faults { seed, write_error_one_in: 5, ..Faults::default() });
         let mut accidents = Vec::new();
         for number in 0..64 {
             accidents.push(sim.write_at(&file, filled(&sim, 1, 10), number * 10).await.1.is_err());
@@ -122,10 +106,7 @@ async fn the_same_seed_makes_the_same_accidents() {
 async fn space_runs_out_where_ordered() {
     let sim = Sim::new(4);
     let file = begin(&sim).await;
-    sim.set_faults(Faults {
-        full_at_bytes: Some(64 * 1024),
-        ..Faults::default()
-    });
+    sim.set_faults(Faults { full_at_bytes: Some(64 * 1024), ..Faults::default() });
     assert_eq!(sim.space().free_bytes(&place()).unwrap(), 64 * 1024);
     assert!(sim.allocate(&file, 65 * 1024).await.unwrap_err().is_no_space());
     sim.write_at(&file, filled(&sim, 1, 64 * 1024), 0).await.1.unwrap();
@@ -138,10 +119,7 @@ async fn space_runs_out_where_ordered() {
 async fn delays_pass_on_the_runtimes_clock() {
     let sim = Sim::new(4);
     let file = begin(&sim).await;
-    sim.set_faults(Faults {
-        delay_up_to_ms: 1000,
-        ..Faults::default()
-    });
+    sim.set_faults(Faults { delay_up_to_ms: 1000, ..Faults::default() });
     let start = tokio::time::Instant::now();
     for _ in 0..20 {
         sim.write_at(&file, filled(&sim, 1, 10), 0).await.1.unwrap();
@@ -153,10 +131,7 @@ async fn delays_pass_on_the_runtimes_clock() {
 fn a_device_in_use_is_refused() {
     let sim = Sim::new(1);
     sim.add_device("nvme", 1 << 20);
-    let place = Place {
-        datastore: "nvme".into(),
-        path: "disk".into(),
-    };
+    let place = Place { datastore: "nvme".into(), path: "disk".into() };
     sim.occupy_device("nvme", Some("mounted at /srv"));
     let refused = sim.space().create_part(&place, "t", Want::default()).err().unwrap();
     assert!(refused.to_string().contains("mounted at /srv"), "{refused}");

@@ -93,7 +93,9 @@ fn place(
         metrics.refused.inc();
         return true;
     }
-    let Some(berth) = berths.iter().min_by_key(|berth| berth.load.load(Ordering::Relaxed)) else { return false };
+    let Some(berth) = berths.iter().min_by_key(|berth| berth.load.load(Ordering::Relaxed)) else {
+        return false;
+    };
     berth.load.fetch_add(1, Ordering::Relaxed);
     metrics.connections.inc();
     let seat = Seat { load: berth.load.clone(), metrics: metrics.clone() };

@@ -72,11 +72,15 @@ impl<'a, E: Engine> RequestBody<'a, E> {
         let limit = buffer.len();
         let (mut buffer, received) = self.channel.read(buffer, at, limit).await;
         let count = match received {
-            Ok(0) => return (buffer, Err(TransferError::Disconnected { offset_bytes: self.received_bytes })),
+            Ok(0) => {
+                return (buffer, Err(TransferError::Disconnected { offset_bytes: self.received_bytes }));
+            }
             Ok(count) => count,
             Err(error) => return (buffer, Err(self.gone(&error))),
         };
-        let Shape::Chunked { decoder, done } = &mut self.shape else { return (buffer, Ok(0)) };
+        let Shape::Chunked { decoder, done } = &mut self.shape else {
+            return (buffer, Ok(0));
+        };
         let (mut from, mut kept) = (at, at);
         while from < at + count && !*done {
             let step = match decoder.decode(&buffer[from..at + count]) {
@@ -110,7 +114,9 @@ impl<E: Engine> Inlet<E> for RequestBody<'_, E> {
                 other => return (back, other),
             }
         }
-        let Shape::Length { left_bytes } = self.shape else { return (buffer, Ok(0)) };
+        let Shape::Length { left_bytes } = self.shape else {
+            return (buffer, Ok(0));
+        };
         if left_bytes == 0 {
             return (buffer, Ok(0));
         }

@@ -166,13 +166,17 @@ impl<E: Engine> Channel<E> {
             let room = (HEAD_BYTES + 1).saturating_sub(known);
             let buffer = self.engine.pool().take().await;
             let (buffer, peeked) = self.engine.recv(&self.socket, buffer, room, Receive::Peek).await;
-            let Ok(peeked @ 1..) = peeked else { return Err(NoHead::Closed) };
+            let Ok(peeked @ 1..) = peeked else {
+                return Err(NoHead::Closed);
+            };
             self.ahead.extend_from_slice(&buffer[..peeked]);
             let parsed = parse_head(&self.ahead).map_err(NoHead::Bad)?;
             // Exactly the head is taken; what was only looked at stays in the kernel.
             let wanted = parsed.as_ref().map_or(peeked, |(_, used)| used - known);
             let (_, taken) = self.engine.recv(&self.socket, buffer, wanted, Receive::Take).await;
-            let Ok(taken @ 1..) = taken else { return Err(NoHead::Closed) };
+            let Ok(taken @ 1..) = taken else {
+                return Err(NoHead::Closed);
+            };
             if let Some((head, _)) = parsed
                 && taken == wanted
             {

@@ -67,7 +67,9 @@ async fn request<E: Engine>(desk: &Desk<E>, channel: &mut Channel<E>) -> After {
     let head = match channel.head().await {
         Ok(head) => head,
         Err(NoHead::Closed) => return After::Close,
-        Err(NoHead::Slow) => return refuse(desk, channel, "", &Refusal::new(408, "the request head took too long")).await,
+        Err(NoHead::Slow) => {
+            return refuse(desk, channel, "", &Refusal::new(408, "the request head took too long")).await;
+        }
         Err(NoHead::Bad(error)) => return refuse(desk, channel, "", &rescue::head(&error)).await,
     };
     let after = route(desk, channel, &head).await;

@@ -51,7 +51,9 @@ pub(super) async fn serve<E: Engine>(request: Request<'_, E>, channel: &mut Chan
     };
     let promise = match promise(&request, &plan) {
         Ok(promise) => promise,
-        Err(answer) => return said(answer_with(desk, channel, head.method().as_str(), 416, answer).await, true),
+        Err(answer) => {
+            return said(answer_with(desk, channel, head.method().as_str(), 416, answer).await, true);
+        }
     };
     if !answer_with(desk, channel, head.method().as_str(), promise.status, promise.bytes.clone()).await {
         return After::Close;

@@ -115,11 +115,16 @@ fn describe<E: Engine>(request: &Request<'_, E>) -> Result<Upload, Refusal> {
     let length_bytes = match head.framing() {
         Framing::Length(length_bytes) => Some(length_bytes),
         Framing::Chunked => None,
-        Framing::None => return Err(Refusal::new(411, "an upload needs Content-Length or Transfer-Encoding: chunked")),
+        Framing::None => {
+            return Err(Refusal::new(411, "an upload needs Content-Length or Transfer-Encoding: chunked"));
+        }
     };
     if head.field("content-range").is_some() {
         // A server that ignored it would store a part as if it were the whole.
-        return Err(Refusal::new(400, "Content-Range on an upload is not supported; use the resumable upload protocol"));
+        return Err(Refusal::new(
+            400,
+            "Content-Range on an upload is not supported; use the resumable upload protocol",
+        ));
     }
     if head.field("content-encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
         return Err(Refusal::new(415, "Content-Encoding is not supported: send the disk as it is"));
@@ -141,14 +146,19 @@ fn resumable(head: &Head, length_bytes: Option<u64>) -> Result<Option<Resumable>
     let offset_bytes = match (append, fields.offset_bytes) {
         (true, Some(offset_bytes)) => offset_bytes,
         (true, None) => return Err(Refusal::new(400, "PATCH needs Upload-Offset")),
-        (false, Some(1..)) => return Err(Refusal::new(400, "a new upload begins at offset 0; continue one with PATCH")),
+        (false, Some(1..)) => {
+            return Err(Refusal::new(400, "a new upload begins at offset 0; continue one with PATCH"));
+        }
         (false, _) => 0,
     };
     let from_length = length_bytes.filter(|_| complete).and_then(|length| offset_bytes.checked_add(length));
     if let (Some(said), Some(counted)) = (fields.length_bytes, from_length)
         && said != counted
     {
-        return Err(Refusal::new(400, format!("Upload-Length is {said} but this request ends the upload at {counted}")));
+        return Err(Refusal::new(
+            400,
+            format!("Upload-Length is {said} but this request ends the upload at {counted}"),
+        ));
     }
     Ok(Some(Resumable { offset_bytes, complete, total_bytes: fields.length_bytes.or(from_length) }))
 }
@@ -164,9 +174,8 @@ async fn announce<E: Engine>(
     // Interim responses go only to clients that speak the same draft.
     let speaks = UploadFields::parse(head).is_ok_and(|fields| fields.interop_version == Some(INTEROP_VERSION));
     if upload.resumable.is_some() && speaks && ingest::can_resume(grant, upload) {
-        let interim = Answer::new(104)
-            .field("Upload-Draft-Interop-Version", INTEROP_VERSION)
-            .field("Location", &request.path);
+        let interim =
+            Answer::new(104).field("Upload-Draft-Interop-Version", INTEROP_VERSION).field("Location", &request.path);
         channel.say(&rendered(&interim), false).await?;
     }
     if head.expects_continue() {

@@ -11,22 +11,9 @@ use crate::lease::{
 };
 
 fn spec() -> LeaseSpec {
-    let target = Target {
-        datastore: "default".into(),
-        path: "vm1/disk-0.raw".into(),
-        form: Form::Raw,
-    };
-    let disk = DiskSpec {
-        name: "disk-0.vmdk".into(),
-        capacity_bytes: Some(512),
-        disk: true,
-        target,
-    };
-    LeaseSpec {
-        kind: Kind::Import,
-        entity: "vm1".into(),
-        disks: vec![disk],
-    }
+    let target = Target { datastore: "default".into(), path: "vm1/disk-0.raw".into(), form: Form::Raw };
+    let disk = DiskSpec { name: "disk-0.vmdk".into(), capacity_bytes: Some(512), disk: true, target };
+    LeaseSpec { kind: Kind::Import, entity: "vm1".into(), disks: vec![disk] }
 }
 
 fn lease(id: &str) -> Lease {
@@ -58,17 +45,13 @@ fn what_was_committed_is_there_after_reopening() {
     {
         let mut journal = RedbJournal::open(&path).unwrap();
         assert_eq!(journal.load().unwrap(), []);
-        journal
-            .commit(&[put(&kept), put(&gone), Change::Put(task.clone())])
-            .unwrap();
+        journal.commit(&[put(&kept), put(&gone), Change::Put(task.clone())]).unwrap();
     }
     let mut failed = kept.clone();
     failed.fail(Cause::TimedOut, Fault::Timedout).unwrap();
     {
         let mut journal = RedbJournal::open(&path).unwrap();
-        journal
-            .commit(&[put(&failed), Change::Delete(Key::Lease(gone.id().clone()))])
-            .unwrap();
+        journal.commit(&[put(&failed), Change::Delete(Key::Lease(gone.id().clone()))]).unwrap();
     }
     let mut journal = RedbJournal::open(&path).unwrap();
     assert_eq!(journal.load().unwrap(), [Record::Lease(failed), task]);
@@ -79,20 +62,14 @@ fn a_second_opener_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("journal.redb");
     let _first = RedbJournal::open(&path).unwrap();
-    assert!(matches!(
-        RedbJournal::open(&path),
-        Err(JournalError::Storage { action: "open", .. })
-    ));
+    assert!(matches!(RedbJournal::open(&path), Err(JournalError::Storage { action: "open", .. })));
 }
 
 #[test]
 fn a_damaged_record_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("journal.redb");
-    RedbJournal::open(&path)
-        .unwrap()
-        .commit(&[put(&lease("lease-1"))])
-        .unwrap();
+    RedbJournal::open(&path).unwrap().commit(&[put(&lease("lease-1"))]).unwrap();
     let damages: [fn(&mut Vec<u8>); 4] = [
         |stored| *stored.last_mut().unwrap() ^= 1,
         |stored| stored[0] ^= 1,
@@ -102,14 +79,8 @@ fn a_damaged_record_is_named() {
     for damage in damages {
         tamper(&path, "lease/lease-1", damage);
         let error = RedbJournal::open(&path).unwrap().load().unwrap_err();
-        assert!(
-            matches!(&error, JournalError::Corrupt { key, .. } if key == "lease/lease-1"),
-            "{error}"
-        );
-        RedbJournal::open(&path)
-            .unwrap()
-            .commit(&[put(&lease("lease-1"))])
-            .unwrap();
+        assert!(matches!(&error, JournalError::Corrupt { key, .. } if key == "lease/lease-1"), "{error}");
+        RedbJournal::open(&path).unwrap().commit(&[put(&lease("lease-1"))]).unwrap();
     }
 }
 
@@ -126,33 +97,16 @@ fn a_record_under_a_foreign_key_is_named() {
 fn a_journal_of_another_version_is_refused_and_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("journal.redb");
-    RedbJournal::open(&path)
-        .unwrap()
-        .commit(&[put(&lease("lease-1"))])
-        .unwrap();
+    RedbJournal::open(&path).unwrap().commit(&[put(&lease("lease-1"))]).unwrap();
     let write_version = |version: u64| {
         let database = Database::create(&path).unwrap();
         let transaction = database.begin_write().unwrap();
-        transaction
-            .open_table(META)
-            .unwrap()
-            .insert(SCHEMA_KEY, version)
-            .unwrap();
+        transaction.open_table(META).unwrap().insert(SCHEMA_KEY, version).unwrap();
         transaction.commit().unwrap();
     };
     write_version(7);
     let error = RedbJournal::open(&path).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            JournalError::Schema {
-                found: 7,
-                known: SCHEMA_VERSION,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, JournalError::Schema { found: 7, known: SCHEMA_VERSION, .. }), "{error}");
     write_version(SCHEMA_VERSION);
     assert_eq!(RedbJournal::open(&path).unwrap().load().unwrap().len(), 1);
 }
@@ -180,10 +134,7 @@ impl Objects for Storage {
 
 /// One life of a lease driver on the journal; its runtime, and so the driver, is gone when this returns.
 fn life<T>(path: &Path, scene: impl AsyncFnOnce(Leases) -> T) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
         let metrics = LeaseMetrics::register(&prometheus::Registry::new()).unwrap();
         let journal = Box::new(RedbJournal::open(path).unwrap());
@@ -196,30 +147,16 @@ fn life<T>(path: &Path, scene: impl AsyncFnOnce(Leases) -> T) -> T {
 fn a_driver_takes_up_its_leases_where_another_left_them() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("journal.redb");
-    let interrupted = Partial {
-        offset_bytes: 4096,
-        length_bytes: None,
-    };
+    let interrupted = Partial { offset_bytes: 4096, length_bytes: None };
     let (kept, aborted) = life(&path, async |leases| {
         let kept = leases.create(spec(), None).await.unwrap();
         let device = &kept.info.as_ref().unwrap().device_url[0];
         let ticket = device.url.split('/').nth(2).unwrap().to_owned();
-        let request = crate::lease::GrantRequest {
-            ticket,
-            disk: device.target_id.clone(),
-            purpose: Purpose::Upload,
-        };
+        let request = crate::lease::GrantRequest { ticket, disk: device.target_id.clone(), purpose: Purpose::Upload };
         let grant = leases.grant(request).await.unwrap();
         grant.settle(Outcome::Interrupted(interrupted.clone())).await.unwrap();
-        let other = LeaseSpec {
-            kind: Kind::Export,
-            entity: "vm2".into(),
-            disks: spec().disks,
-        };
-        assert!(matches!(
-            leases.create(other.clone(), None).await,
-            Err(Fault::TaskInProgress { .. })
-        ));
+        let other = LeaseSpec { kind: Kind::Export, entity: "vm2".into(), disks: spec().disks };
+        assert!(matches!(leases.create(other.clone(), None).await, Err(Fault::TaskInProgress { .. })));
         let mut elsewhere = other;
         elsewhere.disks[0].target.path = "vm2/disk-0.raw".into();
         let aborted = leases.create(elsewhere, None).await.unwrap();
@@ -227,10 +164,7 @@ fn a_driver_takes_up_its_leases_where_another_left_them() {
         (kept, aborted.id)
     });
     life(&path, async |leases| {
-        assert_eq!(
-            leases.get(&aborted).await.unwrap().error.unwrap().fault,
-            Fault::RequestCanceled
-        );
+        assert_eq!(leases.get(&aborted).await.unwrap().error.unwrap().fault, Fault::RequestCanceled);
         let view = leases.get(&kept.id).await.unwrap();
         assert_eq!((view.state, &view.info), (LeaseState::Ready, &kept.info));
         leases.abort(&kept.id, None).await.unwrap();

@@ -10,20 +10,12 @@ fn disk(name: &str, path: &str) -> DiskSpec {
         name: name.into(),
         capacity_bytes: Some(1 << 20),
         disk: true,
-        target: Target {
-            datastore: "default".into(),
-            path: path.into(),
-            form: Form::Raw,
-        },
+        target: Target { datastore: "default".into(), path: path.into(), form: Form::Raw },
     }
 }
 
 fn spec(kind: Kind, disks: Vec<DiskSpec>) -> LeaseSpec {
-    LeaseSpec {
-        kind,
-        entity: "vm1".into(),
-        disks,
-    }
+    LeaseSpec { kind, entity: "vm1".into(), disks }
 }
 
 fn import(disks: Vec<DiskSpec>) -> LeaseSpec {
@@ -50,27 +42,18 @@ fn refused_property(spec: &LeaseSpec) -> String {
 
 #[test]
 fn good_specs_are_admitted() {
-    let two = vec![
-        disk("disk-0.vmdk", "vm1/disk-0.raw"),
-        disk("disk 1.vmdk", "vm1/..hidden/disk-1.raw"),
-    ];
+    let two = vec![disk("disk-0.vmdk", "vm1/disk-0.raw"), disk("disk 1.vmdk", "vm1/..hidden/disk-1.raw")];
     assert_eq!(admit_lease(&import(two), []), Ok(()));
     let device = disk("disk-0.vmdk", "");
     assert_eq!(admit_lease(&import(vec![device]), []), Ok(()));
     let iso = DiskSpec {
         capacity_bytes: None,
         disk: false,
-        target: Target {
-            form: Form::Verbatim,
-            ..disk("", "vm1/a.iso").target
-        },
+        target: Target { form: Form::Verbatim, ..disk("", "vm1/a.iso").target },
         ..disk("a.iso", "")
     };
     assert_eq!(admit_lease(&import(vec![iso]), []), Ok(()));
-    let unknown_size = DiskSpec {
-        capacity_bytes: None,
-        ..disk("disk-0.vmdk", "a.raw")
-    };
+    let unknown_size = DiskSpec { capacity_bytes: None, ..disk("disk-0.vmdk", "a.raw") };
     assert_eq!(admit_lease(&spec(Kind::Export, vec![unknown_size]), []), Ok(()));
 }
 
@@ -78,80 +61,38 @@ fn good_specs_are_admitted() {
 fn bad_names_and_paths_are_refused_by_property() {
     let long = "x".repeat(LEASE_NAME_BYTES + 1);
     for name in ["", ".", "..", "a/b", "a\0b", "a\nb", long.as_str()] {
-        assert_eq!(
-            refused_property(&import(vec![disk(name, "a.raw")])),
-            "disks[0].name",
-            "{name:?}"
-        );
-        let entity = LeaseSpec {
-            entity: name.into(),
-            ..import(vec![disk("d", "a.raw")])
-        };
+        assert_eq!(refused_property(&import(vec![disk(name, "a.raw")])), "disks[0].name", "{name:?}");
+        let entity = LeaseSpec { entity: name.into(), ..import(vec![disk("d", "a.raw")]) };
         assert_eq!(refused_property(&entity), "entity", "{name:?}");
     }
     let deep = "d/".repeat(TARGET_PATH_BYTES / 2) + "a";
-    for path in [
-        "/a",
-        "a/",
-        "a//b",
-        "../a",
-        "a/../b",
-        "a/..",
-        "./a",
-        "a/./b",
-        "a\0",
-        deep.as_str(),
-    ] {
-        assert_eq!(
-            refused_property(&import(vec![disk("d", path)])),
-            "disks[0].target.path",
-            "{path:?}"
-        );
+    for path in ["/a", "a/", "a//b", "../a", "a/../b", "a/..", "./a", "a/./b", "a\0", deep.as_str()] {
+        assert_eq!(refused_property(&import(vec![disk("d", path)])), "disks[0].target.path", "{path:?}");
     }
     let mut no_path = disk("d", "");
     no_path.target.form = Form::Verbatim;
     assert_eq!(refused_property(&import(vec![no_path])), "disks[0].target.path");
     let mut no_datastore = disk("d", "a");
     no_datastore.target.datastore.clear();
-    assert_eq!(
-        refused_property(&import(vec![no_datastore])),
-        "disks[0].target.datastore"
-    );
+    assert_eq!(refused_property(&import(vec![no_datastore])), "disks[0].target.datastore");
 }
 
 #[test]
 fn a_raw_import_needs_a_size_in_sectors() {
     for capacity_bytes in [None, Some(0), Some(511), Some(513)] {
-        let spec = import(vec![
-            disk("a", "a.raw"),
-            DiskSpec {
-                capacity_bytes,
-                ..disk("b", "b.raw")
-            },
-        ]);
+        let spec = import(vec![disk("a", "a.raw"), DiskSpec { capacity_bytes, ..disk("b", "b.raw") }]);
         assert_eq!(refused_property(&spec), "disks[1].capacityBytes", "{capacity_bytes:?}");
     }
-    let huge = import(vec![DiskSpec {
-        capacity_bytes: Some(DISK_BYTES + 512),
-        ..disk("a", "a.raw")
-    }]);
+    let huge = import(vec![DiskSpec { capacity_bytes: Some(DISK_BYTES + 512), ..disk("a", "a.raw") }]);
     assert!(matches!(admit_lease(&huge, []), Err(Fault::OutOfBounds { .. })));
 }
 
 #[test]
 fn number_and_names_of_disks() {
     assert_eq!(refused_property(&import(Vec::new())), "disks");
-    assert_eq!(
-        refused_property(&import(vec![disk("a", "a"), disk("a", "b")])),
-        "disks[1].name"
-    );
-    assert_eq!(
-        refused_property(&import(vec![disk("a", "a"), disk("b", "a")])),
-        "disks[1].target"
-    );
-    let many = (0..=DISKS_PER_LEASE)
-        .map(|n| disk(&n.to_string(), &n.to_string()))
-        .collect();
+    assert_eq!(refused_property(&import(vec![disk("a", "a"), disk("a", "b")])), "disks[1].name");
+    assert_eq!(refused_property(&import(vec![disk("a", "a"), disk("b", "a")])), "disks[1].target");
+    let many = (0..=DISKS_PER_LEASE).map(|n| disk(&n.to_string(), &n.to_string())).collect();
     assert!(matches!(admit_lease(&import(many), []), Err(Fault::OutOfBounds { .. })));
 }
 
@@ -165,15 +106,9 @@ fn an_import_holds_its_targets_alone_exports_share_theirs() {
     let export = spec(Kind::Export, one());
     let task = "task-1".to_owned();
     let entity = "[default] vm1/d.raw".to_owned();
-    assert_eq!(
-        admit_lease(&export, [&importing]),
-        Err(Fault::TaskInProgress { entity, task })
-    );
+    assert_eq!(admit_lease(&export, [&importing]), Err(Fault::TaskInProgress { entity, task }));
     assert_eq!(admit_lease(&export, [&exporting]), Ok(()));
-    assert_eq!(
-        admit_lease(&import(vec![disk("d", "vm2/d.raw")]), [&importing, &exporting]),
-        Ok(())
-    );
+    assert_eq!(admit_lease(&import(vec![disk("d", "vm2/d.raw")]), [&importing, &exporting]), Ok(()));
 }
 
 #[test]
@@ -193,11 +128,7 @@ fn whatever_a_stranger_could_probe_is_not_found() {
         (&ended, "d", Purpose::Upload),
         (&ended, "d", Purpose::Inspect),
     ] {
-        assert_eq!(
-            admit_transfer(lease, name, purpose, []),
-            Err(Denied::NotFound),
-            "{name} {purpose:?}"
-        );
+        assert_eq!(admit_transfer(lease, name, purpose, []), Err(Denied::NotFound), "{name} {purpose:?}");
     }
 }
 
@@ -211,8 +142,5 @@ fn uploads_are_alone_on_their_device() {
     }
     assert_eq!(admit_transfer(&import, "a", Purpose::Inspect, uploading_a), Ok(0));
     let export = ready(Kind::Export, vec![disk("a", "a.raw")]);
-    assert_eq!(
-        admit_transfer(&export, "a", Purpose::Download, [(0, Purpose::Download)]),
-        Ok(0)
-    );
+    assert_eq!(admit_transfer(&export, "a", Purpose::Download, [(0, Purpose::Download)]), Ok(0));
 }

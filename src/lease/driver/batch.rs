@@ -27,10 +27,5 @@ pub enum Job {
     /// [`crate::lease::Objects::prepare`].
     Prepare { lease: LeaseId, spec: LeaseSpec },
     /// [`crate::lease::Objects::remove`].
-    Remove {
-        lease: LeaseId,
-        spec: LeaseSpec,
-        prepared: Vec<Prepared>,
-        started: Vec<bool>,
-    },
+    Remove { lease: LeaseId, spec: LeaseSpec, prepared: Vec<Prepared>, started: Vec<bool> },
 }

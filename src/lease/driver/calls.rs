@@ -36,10 +36,7 @@ impl Table {
     }
 
     pub fn view(&self, id: &LeaseId) -> Result<LeaseView, Fault> {
-        let entry = self
-            .leases
-            .get(id)
-            .ok_or_else(|| Fault::ManagedObjectNotFound { obj: id.to_string() })?;
+        let entry = self.leases.get(id).ok_or_else(|| Fault::ManagedObjectNotFound { obj: id.to_string() })?;
         Ok(self.view_of(entry))
     }
 
@@ -98,9 +95,7 @@ impl Table {
     /// Pull mode: refused by state first, then because it does not exist.
     pub fn refuse_pull<T>(&mut self, id: &LeaseId) -> Result<T, Fault> {
         self.entry(id)?.lease.may_pull()?;
-        Err(Fault::NotSupported {
-            reason: "this server has no pull mode".to_owned(),
-        })
+        Err(Fault::NotSupported { reason: "this server has no pull mode".to_owned() })
     }
 
     pub fn task_info(&mut self, id: &TaskId) -> Result<TaskInfo, Fault> {
@@ -175,29 +170,11 @@ impl Table {
         }
         let changed = entry.lease.begin(disk, purpose).map_err(|_| Denied::NotFound)?;
         let number = self.next_transfer;
-        let transfer = TransferRef {
-            lease: id.clone(),
-            number,
-        };
-        let grant = Grant::new(
-            &entry.lease,
-            disk,
-            purpose,
-            flow.clone(),
-            Some((transfer, self.events.clone())),
-        );
+        let transfer = TransferRef { lease: id.clone(), number };
+        let grant = Grant::new(&entry.lease, disk, purpose, flow.clone(), Some((transfer, self.events.clone())));
         let resumed = grant.partial.as_ref().filter(|_| purpose == Purpose::Resume);
         let base_bytes = resumed.map_or(0, |partial| partial.offset_bytes);
-        entry.open.insert(
-            number,
-            Open {
-                disk,
-                purpose,
-                base_bytes,
-                flow,
-                pace: Pace::new(self.now),
-            },
-        );
+        entry.open.insert(number, Open { disk, purpose, base_bytes, flow, pace: Pace::new(self.now) });
         self.next_transfer += 1;
         self.open_transfers += 1;
         self.metrics.open_transfers.inc();
@@ -211,13 +188,7 @@ impl Table {
     /// Stops giving grants; the caller is answered when no transfer is open or the time is up.
     pub fn drain(&mut self, reply: Reply<bool>) {
         let until = self.now.after_ms(DRAIN_MS);
-        self.drain
-            .get_or_insert(Drain {
-                until,
-                replies: Vec::new(),
-            })
-            .replies
-            .push(reply);
+        self.drain.get_or_insert(Drain { until, replies: Vec::new() }).replies.push(reply);
         self.plan_at(until);
         self.look_at_drain();
     }
@@ -235,9 +206,7 @@ impl Table {
     }
 
     fn task(&mut self, id: &TaskId) -> Result<&mut Task, Fault> {
-        self.tasks
-            .get_mut(id)
-            .ok_or_else(|| Fault::ManagedObjectNotFound { obj: id.to_string() })
+        self.tasks.get_mut(id).ok_or_else(|| Fault::ManagedObjectNotFound { obj: id.to_string() })
     }
 
     /// A client that resumes has lost its old connection, which may look alive for minutes. Cut it; the client's next attempt
@@ -246,10 +215,8 @@ impl Table {
         let Some(entry) = self.leases.get(id) else { return };
         let disks = &entry.lease.spec().disks;
         let uploads = entry.open.values().filter(|open| admission::is_upload(open.purpose));
-        let flows: Vec<_> = uploads
-            .filter(|open| disks[open.disk].name == disk)
-            .map(|open| open.flow.clone())
-            .collect();
+        let flows: Vec<_> =
+            uploads.filter(|open| disks[open.disk].name == disk).map(|open| open.flow.clone()).collect();
         for flow in flows {
             self.cut(flow, Fault::RequestCanceled);
         }
@@ -257,11 +224,7 @@ impl Table {
 
     /// Checks a new lease, enters it and has its targets prepared.
     fn admit(&mut self, spec: LeaseSpec, owner: Option<String>) -> Result<LeaseId, Fault> {
-        let holders = self
-            .leases
-            .values()
-            .filter(|entry| entry.holds_targets())
-            .map(|entry| &entry.lease);
+        let holders = self.leases.values().filter(|entry| entry.holds_targets()).map(|entry| &entry.lease);
         admission::admit_lease(&spec, holders)?;
         self.make_room()?;
         let id = LeaseId::random()?;
@@ -270,10 +233,7 @@ impl Table {
         self.insert(Entry::new(lease, self.now));
         self.touch_task(&task);
         self.touch(&id);
-        self.begin_job(Job::Prepare {
-            lease: id.clone(),
-            spec,
-        });
+        self.begin_job(Job::Prepare { lease: id.clone(), spec });
         Ok(id)
     }
 
@@ -282,14 +242,9 @@ impl Table {
         if self.leases.len() < LEASES {
             return Ok(());
         }
-        let ended = self
-            .leases
-            .iter()
-            .filter_map(|(id, entry)| Some((entry.over_since()?, id)));
+        let ended = self.leases.iter().filter_map(|(id, entry)| Some((entry.over_since()?, id)));
         let oldest = ended.min().map(|(_, id)| id.clone());
-        let id = oldest.ok_or_else(|| Fault::InsufficientResourcesFault {
-            reason: format!("{LEASES} leases"),
-        })?;
+        let id = oldest.ok_or_else(|| Fault::InsufficientResourcesFault { reason: format!("{LEASES} leases") })?;
         self.forget(&id);
         Ok(())
     }

@@ -18,19 +18,11 @@ impl Table {
         match event {
             Event::Prepared { lease, result } => self.prepared(&lease, result),
             Event::Removed { lease, result } => self.removed(&lease, result),
-            Event::Checkpoint {
-                transfer,
-                partial,
-                reply,
-            } => {
+            Event::Checkpoint { transfer, partial, reply } => {
                 let result = self.checkpoint(&transfer, partial);
                 self.answer(reply, result);
             }
-            Event::Settled {
-                transfer,
-                outcome,
-                reply,
-            } => {
+            Event::Settled { transfer, outcome, reply } => {
                 let result = self.settle(&transfer, outcome);
                 if let Some(reply) = reply {
                     self.answer(reply, result);
@@ -76,15 +68,9 @@ impl Table {
         let spec = entry.lease.spec().clone();
         let devices = entry.lease.devices();
         let prepared = devices.iter().map(|device| device.prepared.clone()).collect();
-        let started = (0..spec.disks.len())
-            .map(|disk| devices.get(disk).is_some_and(|device| device.started))
-            .collect();
-        self.begin_job(Job::Remove {
-            lease: id.clone(),
-            spec,
-            prepared,
-            started,
-        });
+        let started =
+            (0..spec.disks.len()).map(|disk| devices.get(disk).is_some_and(|device| device.started)).collect();
+        self.begin_job(Job::Remove { lease: id.clone(), spec, prepared, started });
     }
 
     fn failed(&mut self, id: &LeaseId) {
@@ -98,9 +84,7 @@ impl Table {
         self.metrics.aborts.with_label_values(&[cause.label()]).inc();
         // While it is being prepared, the cleanup has to wait for what that will have made.
         if entry.work != Work::Preparing {
-            entry.work = Work::Draining {
-                until: now.after_ms(CANCEL_MS),
-            };
+            entry.work = Work::Draining { until: now.after_ms(CANCEL_MS) };
         }
         let flows: Vec<_> = entry.open.values().map(|open| open.flow.clone()).collect();
         for flow in flows {
@@ -117,9 +101,7 @@ impl Table {
         let disks = entry.lease.spec().disks.len();
         let result = result.and_then(|prepared| match prepared.len() == disks {
             true => Ok(prepared),
-            false => Err(Fault::SystemError {
-                reason: format!("{} of {disks} disks prepared", prepared.len()),
-            }),
+            false => Err(Fault::SystemError { reason: format!("{} of {disks} disks prepared", prepared.len()) }),
         });
         // From here on a failure is cleaned up like any other; if the lease has failed already, that begins now.
         entry.work = Work::Draining { until: now };
@@ -142,9 +124,7 @@ impl Table {
         let Err(fault) = result else { return self.cleaned(id) };
         tracing::warn!(lease = %id, %fault, "cleanup failed and will be repeated");
         let Ok(entry) = self.entry(id) else { return };
-        entry.work = Work::Retrying {
-            at: now.after_ms(CLEANUP_RETRY_MS),
-        };
+        entry.work = Work::Retrying { at: now.after_ms(CLEANUP_RETRY_MS) };
         self.plan(id);
         self.answer_ended(id, Err(fault));
     }
@@ -185,13 +165,8 @@ impl Table {
     fn checkpoint(&mut self, transfer: &TransferRef, partial: Partial) -> Result<(), Fault> {
         let entry = self.entry(&transfer.lease)?;
         let disk = entry.open.get(&transfer.number).map(|open| open.disk);
-        let disk = disk.ok_or_else(|| Fault::InvalidState {
-            reason: "the transfer has ended".to_owned(),
-        })?;
-        entry
-            .lease
-            .checkpoint(disk, partial)
-            .map_err(|refusal| epitaph(entry.lease.state(), refusal.into()))?;
+        let disk = disk.ok_or_else(|| Fault::InvalidState { reason: "the transfer has ended".to_owned() })?;
+        entry.lease.checkpoint(disk, partial).map_err(|refusal| epitaph(entry.lease.state(), refusal.into()))?;
         self.touch(&transfer.lease);
         Ok(())
     }
@@ -200,9 +175,10 @@ impl Table {
         let id = &transfer.lease;
         let (now, timeouts, metrics) = (self.now, self.timeouts, self.metrics.clone());
         let entry = self.entry(id)?;
-        let mut open = entry.open.remove(&transfer.number).ok_or_else(|| Fault::InvalidState {
-            reason: "the transfer has ended".to_owned(),
-        })?;
+        let mut open = entry
+            .open
+            .remove(&transfer.number)
+            .ok_or_else(|| Fault::InvalidState { reason: "the transfer has ended".to_owned() })?;
         entry.last_look(&mut open, now, &timeouts, &metrics);
         let settled = entry.lease.settle(open.disk, open.purpose, outcome);
         let result = settled.map_err(|refusal| epitaph(entry.lease.state(), refusal.into()));

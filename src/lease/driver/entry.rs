@@ -90,14 +90,7 @@ impl Entry {
             State::Done(_) | State::Error(_) => Work::Over { since: now },
         };
         let counted = LeaseState::of(lease.state());
-        Self {
-            lease,
-            watch: Watch::new(now),
-            open: BTreeMap::new(),
-            work,
-            waiting: Waiting::default(),
-            counted,
-        }
+        Self { lease, watch: Watch::new(now), open: BTreeMap::new(), work, waiting: Waiting::default(), counted }
     }
 
     /// Whether the lease keeps others away from its targets.
@@ -117,9 +110,7 @@ impl Entry {
     pub fn look(&mut self, now: Moment, timeouts: &Timeouts, metrics: &LeaseMetrics) -> Option<Verdict> {
         match self.work {
             Work::Preparing | Work::Removing => None,
-            Work::Watching => self
-                .look_at_transfers(now, timeouts, metrics)
-                .or_else(|| self.overdue(now, timeouts)),
+            Work::Watching => self.look_at_transfers(now, timeouts, metrics).or_else(|| self.overdue(now, timeouts)),
             Work::Draining { until } => (now >= until).then_some(Verdict::CleanUp),
             Work::Retrying { at } => (now >= at).then_some(Verdict::CleanUp),
             Work::Over { since } => {
@@ -152,21 +143,14 @@ impl Entry {
         let mut verdict = None;
         for open in self.open.values_mut() {
             let moved_bytes = open.flow.moved_bytes();
-            let seen = open
-                .pace
-                .look(now, moved_bytes, open.flow.is_working_locally(), timeouts);
+            let seen = open.pace.look(now, moved_bytes, open.flow.is_working_locally(), timeouts);
             metrics.stall_seconds.inc_by(seen.still_ms as f64 / 1000.0);
             if seen.alive {
                 renew_by_bytes(&mut self.watch, now, timeouts, metrics);
             }
             if let (None, Some(slow)) = (&verdict, seen.due) {
                 let disk = self.lease.spec().disks[open.disk].name.clone();
-                verdict = Some(too_slow(
-                    slow,
-                    disk,
-                    open.base_bytes.saturating_add(moved_bytes),
-                    timeouts,
-                ));
+                verdict = Some(too_slow(slow, disk, open.base_bytes.saturating_add(moved_bytes), timeouts));
             }
         }
         verdict
@@ -177,28 +161,15 @@ impl Entry {
             Due::Expired => Some(Verdict::Fail(Cause::TimedOut, Fault::Timedout)),
             Due::Idle { idle_ms } => {
                 let missing = self.lease.missing().next()?;
-                let offset_bytes = self.lease.devices()[missing]
-                    .partial
-                    .as_ref()
-                    .map_or(0, |p| p.offset_bytes);
+                let offset_bytes = self.lease.devices()[missing].partial.as_ref().map_or(0, |p| p.offset_bytes);
                 let disk = self.lease.spec().disks[missing].name.clone();
-                Some(Verdict::Fail(
-                    Cause::Idle,
-                    Fault::Stalled {
-                        disk,
-                        offset_bytes,
-                        idle_ms,
-                    },
-                ))
+                Some(Verdict::Fail(Cause::Idle, Fault::Stalled { disk, offset_bytes, idle_ms }))
             }
         }
     }
 
     fn activity(&self) -> Activity {
-        Activity {
-            open: !self.open.is_empty(),
-            missing: self.lease.missing().next().is_some(),
-        }
+        Activity { open: !self.open.is_empty(), missing: self.lease.missing().next().is_some() }
     }
 }
 
@@ -210,25 +181,10 @@ fn renew_by_bytes(watch: &mut Watch, now: Moment, timeouts: &Timeouts, metrics: 
 
 fn too_slow(slow: Slow, disk: String, offset_bytes: u64, timeouts: &Timeouts) -> Verdict {
     match slow {
-        Slow::Stalled { idle_ms } => Verdict::Fail(
-            Cause::Stalled,
-            Fault::Stalled {
-                disk,
-                offset_bytes,
-                idle_ms,
-            },
-        ),
+        Slow::Stalled { idle_ms } => Verdict::Fail(Cause::Stalled, Fault::Stalled { disk, offset_bytes, idle_ms }),
         Slow::TooSlow { bytes_per_s } => {
             let minimum_bytes_per_s = timeouts.min_rate_bytes_per_s;
-            Verdict::Fail(
-                Cause::TooSlow,
-                Fault::TooSlow {
-                    disk,
-                    offset_bytes,
-                    bytes_per_s,
-                    minimum_bytes_per_s,
-                },
-            )
+            Verdict::Fail(Cause::TooSlow, Fault::TooSlow { disk, offset_bytes, bytes_per_s, minimum_bytes_per_s })
         }
     }
 }

@@ -134,10 +134,7 @@ impl Table {
     /// Ends a turn: hands out its effects.
     pub fn end_turn(&mut self) -> Batch {
         let mut batch = std::mem::take(&mut self.effects);
-        batch.changes = std::mem::take(&mut self.dirty)
-            .into_iter()
-            .map(|key| self.change(key))
-            .collect();
+        batch.changes = std::mem::take(&mut self.dirty).into_iter().map(|key| self.change(key)).collect();
         batch
     }
 
@@ -157,9 +154,7 @@ impl Table {
     }
 
     pub(super) fn entry(&mut self, id: &LeaseId) -> Result<&mut Entry, Fault> {
-        self.leases
-            .get_mut(id)
-            .ok_or_else(|| Fault::ManagedObjectNotFound { obj: id.to_string() })
+        self.leases.get_mut(id).ok_or_else(|| Fault::ManagedObjectNotFound { obj: id.to_string() })
     }
 
     pub(super) fn insert(&mut self, entry: Entry) {
@@ -167,9 +162,7 @@ impl Table {
         self.tickets.insert(&self.secret, &id);
         self.metrics.leases.with_label_values(&[entry.counted.as_str()]).inc();
         let wall_ms = self.wall_ms();
-        self.tasks
-            .entry(entry.lease.task().clone())
-            .or_insert_with(|| Task::of(&entry.lease, wall_ms));
+        self.tasks.entry(entry.lease.task().clone()).or_insert_with(|| Task::of(&entry.lease, wall_ms));
         self.leases.insert(id, entry);
     }
 
@@ -185,11 +178,7 @@ impl Table {
             entry.counted = state;
         }
         let task = entry.lease.task();
-        if self
-            .tasks
-            .get_mut(task)
-            .is_some_and(|task| task.follow(&entry.lease, wall_ms))
-        {
+        if self.tasks.get_mut(task).is_some_and(|task| task.follow(&entry.lease, wall_ms)) {
             self.dirty.insert(Key::Task(task.clone()));
         }
         self.plan(id);
@@ -229,11 +218,7 @@ impl Table {
     }
 
     pub(super) fn view_of(&self, entry: &Entry) -> LeaseView {
-        LeaseView::of(
-            &entry.lease,
-            &self.secret.ticket(entry.lease.id()),
-            self.timeouts.timeout_ms,
-        )
+        LeaseView::of(&entry.lease, &self.secret.ticket(entry.lease.id()), self.timeouts.timeout_ms)
     }
 
     pub(super) fn wall_ms(&self) -> u64 {

@@ -40,19 +40,11 @@ impl Stage {
         let settings = Settings { timeouts, ..settings() };
         let metrics = LeaseMetrics::register(&registry).unwrap();
         let leases = Driver::start(settings, Box::new(journal.clone()), storage.clone(), metrics).unwrap();
-        Self {
-            leases,
-            storage,
-            journal,
-            registry,
-        }
+        Self { leases, storage, journal, registry }
     }
 
     pub async fn import(&self, disks: usize) -> LeaseView {
-        self.leases
-            .create(spec(Kind::Import, "vm1", disks), None)
-            .await
-            .unwrap()
+        self.leases.create(spec(Kind::Import, "vm1", disks), None).await.unwrap()
     }
 
     pub async fn export(&self) -> LeaseView {
@@ -84,11 +76,8 @@ impl Stage {
 
     /// Value of a metric as the exposition shows it.
     pub fn metric(&self, line: &str) -> Option<f64> {
-        let text = prometheus::TextEncoder::new()
-            .encode_to_string(&self.registry.gather())
-            .unwrap();
-        text.lines()
-            .find_map(|found| found.strip_prefix(line)?.strip_prefix(' ')?.parse().ok())
+        let text = prometheus::TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap();
+        text.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(' ')?.parse().ok())
     }
 }
 
@@ -127,11 +116,7 @@ impl Objects for Storage {
     }
 
     fn remove(&self, _lease: &LeaseId, spec: &LeaseSpec, prepared: &[Prepared], started: &[bool]) -> Result<(), Fault> {
-        self.note(format!(
-            "remove {} prepared {} started {started:?}",
-            spec.entity,
-            prepared.len()
-        ));
+        self.note(format!("remove {} prepared {} started {started:?}", spec.entity, prepared.len()));
         self.remove_faults.lock().unwrap().pop_front().map_or(Ok(()), Err)
     }
 }
@@ -145,27 +130,15 @@ pub(super) fn spec(kind: Kind, entity: &str, disks: usize) -> LeaseSpec {
         name: format!("disk {n}.vmdk"),
         capacity_bytes: Some(1 << 20),
         disk: true,
-        target: Target {
-            datastore: "default".into(),
-            path: format!("{entity}/disk-{n}.raw"),
-            form: Form::Raw,
-        },
+        target: Target { datastore: "default".into(), path: format!("{entity}/disk-{n}.raw"), form: Form::Raw },
     };
-    LeaseSpec {
-        kind,
-        entity: entity.into(),
-        disks: (0..disks).map(disk).collect(),
-    }
+    LeaseSpec { kind, entity: entity.into(), disks: (0..disks).map(disk).collect() }
 }
 
 pub(super) fn request(view: &LeaseView, disk: usize, purpose: Purpose) -> GrantRequest {
     let url = &view.info.as_ref().unwrap().device_url[disk];
     let ticket = url.url.split('/').nth(2).unwrap().to_owned();
-    GrantRequest {
-        ticket,
-        disk: url.target_id.clone(),
-        purpose,
-    }
+    GrantRequest { ticket, disk: url.target_id.clone(), purpose }
 }
 
 pub(super) fn delivery() -> Delivery {
@@ -180,16 +153,11 @@ pub(super) fn delivery() -> Delivery {
 }
 
 pub(super) fn partial(offset_bytes: u64) -> Partial {
-    Partial {
-        offset_bytes,
-        length_bytes: None,
-    }
+    Partial { offset_bytes, length_bytes: None }
 }
 
 pub(super) fn broken() -> Fault {
-    Fault::SystemError {
-        reason: "broken".into(),
-    }
+    Fault::SystemError { reason: "broken".into() }
 }
 
 pub(super) async fn pass(ms: u64) {
@@ -199,11 +167,7 @@ pub(super) async fn pass(ms: u64) {
 #[tokio::test(start_paused = true)]
 async fn a_new_import_shows_its_device_urls() {
     let stage = Stage::new();
-    let view = stage
-        .leases
-        .create(spec(Kind::Import, "vm1", 2), Some("backup".into()))
-        .await
-        .unwrap();
+    let view = stage.leases.create(spec(Kind::Import, "vm1", 2), Some("backup".into())).await.unwrap();
     let json = serde_json::to_value(&view).unwrap();
     let device_url = |n, ticket: &str| {
         serde_json::json!({
@@ -241,34 +205,19 @@ async fn an_import_from_start_to_end() {
     stage.leases.progress(&view.id, 40).await.unwrap();
     assert_eq!(stage.leases.task(&view.task).await.unwrap().progress, Some(40));
     stage.deliver(&view, 0).await;
-    assert!(matches!(
-        stage.leases.complete(&view.id).await,
-        Err(Fault::FileFault { .. })
-    ));
+    assert!(matches!(stage.leases.complete(&view.id).await, Err(Fault::FileFault { .. })));
     assert_eq!(stage.state(&view.id).await, LeaseState::Ready);
     stage.deliver(&view, 1).await;
     assert_eq!(stage.leases.manifest(&view.id).await.unwrap().len(), 2);
     stage.leases.complete(&view.id).await.unwrap();
 
     let done = stage.leases.get(&view.id).await.unwrap();
-    assert_eq!(
-        (done.state, done.transfer_progress, &done.info),
-        (LeaseState::Done, 100, &None)
-    );
+    assert_eq!((done.state, done.transfer_progress, &done.info), (LeaseState::Done, 100, &None));
     assert_eq!(stage.leases.manifest(&view.id).await.unwrap().len(), 2);
     assert_eq!(stage.leases.task(&view.task).await.unwrap().state, TaskState::Success);
-    assert!(matches!(
-        stage.leases.complete(&view.id).await,
-        Err(Fault::InvalidState { .. })
-    ));
-    assert!(matches!(
-        stage.leases.abort(&view.id, None).await,
-        Err(Fault::InvalidState { .. })
-    ));
-    assert_eq!(
-        stage.grant(&view, 0, Purpose::Upload).await.err(),
-        Some(Denied::NotFound)
-    );
+    assert!(matches!(stage.leases.complete(&view.id).await, Err(Fault::InvalidState { .. })));
+    assert!(matches!(stage.leases.abort(&view.id, None).await, Err(Fault::InvalidState { .. })));
+    assert_eq!(stage.grant(&view, 0, Purpose::Upload).await.err(), Some(Denied::NotFound));
     assert_eq!(stage.storage.calls(), ["prepare vm1"]);
     assert_eq!(stage.metric("diskferry_leases{state=\"done\"}"), Some(1.0));
     assert_eq!(stage.metric("diskferry_leases{state=\"ready\"}"), Some(0.0));
@@ -279,41 +228,20 @@ async fn an_import_from_start_to_end() {
 #[tokio::test(start_paused = true)]
 async fn tickets_open_nothing_else() {
     let stage = Stage::new();
-    let (view, other) = (
-        stage.import(1).await,
-        stage.leases.create(spec(Kind::Import, "vm2", 2), None).await.unwrap(),
-    );
+    let (view, other) = (stage.import(1).await, stage.leases.create(spec(Kind::Import, "vm2", 2), None).await.unwrap());
     let good = request(&view, 0, Purpose::Upload);
     let foreign_disk = request(&other, 1, Purpose::Upload).disk;
     for wrong in [
-        GrantRequest {
-            ticket: view.id.to_string(),
-            ..good.clone()
-        },
-        GrantRequest {
-            ticket: good.ticket.to_uppercase(),
-            ..good.clone()
-        },
-        GrantRequest {
-            ticket: String::new(),
-            ..good.clone()
-        },
-        GrantRequest {
-            disk: foreign_disk,
-            ..good.clone()
-        },
-        GrantRequest {
-            purpose: Purpose::Download,
-            ..good.clone()
-        },
+        GrantRequest { ticket: view.id.to_string(), ..good.clone() },
+        GrantRequest { ticket: good.ticket.to_uppercase(), ..good.clone() },
+        GrantRequest { ticket: String::new(), ..good.clone() },
+        GrantRequest { disk: foreign_disk, ..good.clone() },
+        GrantRequest { purpose: Purpose::Download, ..good.clone() },
     ] {
         assert_eq!(stage.leases.grant(wrong).await.err(), Some(Denied::NotFound));
     }
     let grant = stage.leases.grant(good).await.unwrap();
-    assert_eq!(
-        (grant.capacity_bytes, grant.device_key.as_str()),
-        (1 << 20, "/vm1/VirtualLsiLogicController0:0")
-    );
+    assert_eq!((grant.capacity_bytes, grant.device_key.as_str()), (1 << 20, "/vm1/VirtualLsiLogicController0:0"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -341,10 +269,7 @@ async fn an_upload_is_resumed_where_it_was_durable() {
     assert_eq!(stage.grant(&view, 0, Purpose::Resume).await.err(), Some(Denied::Busy));
     assert_eq!(first.flow.reason(), Some(Fault::RequestCanceled));
     first.settle(Outcome::Interrupted(partial(150))).await.unwrap();
-    assert_eq!(
-        stage.grant(&view, 0, Purpose::Inspect).await.unwrap().partial,
-        Some(partial(150))
-    );
+    assert_eq!(stage.grant(&view, 0, Purpose::Inspect).await.unwrap().partial, Some(partial(150)));
     let second = stage.grant(&view, 0, Purpose::Resume).await.unwrap();
     assert_eq!(second.partial, Some(partial(150)));
     second.settle(Outcome::Delivered(delivery())).await.unwrap();
@@ -362,11 +287,7 @@ async fn a_lease_takes_its_checksum_type_until_a_transfer_starts() {
         stage.leases.set_checksum_types(&view.id, types("md5")).await,
         Err(Fault::InvalidArgument { .. })
     ));
-    stage
-        .leases
-        .set_checksum_types(&view.id, types("sha256"))
-        .await
-        .unwrap();
+    stage.leases.set_checksum_types(&view.id, types("sha256")).await.unwrap();
     assert_eq!(stage.upload(&view, 0).await.checksum_type, ChecksumType::Sha256);
     let late = stage.leases.set_checksum_types(&view.id, types("sha1")).await;
     assert!(matches!(late, Err(Fault::InvalidState { .. })));
@@ -376,29 +297,14 @@ async fn a_lease_takes_its_checksum_type_until_a_transfer_starts() {
 async fn pull_mode_is_refused_and_strangers_are_not_found() {
     let stage = Stage::new();
     let view = stage.import(1).await;
-    assert!(matches!(
-        stage.leases.pull(&view.id, Vec::new()).await,
-        Err(Fault::NotSupported { .. })
-    ));
-    assert!(matches!(
-        stage.leases.probe(&view.id, Vec::new()).await,
-        Err(Fault::NotSupported { .. })
-    ));
+    assert!(matches!(stage.leases.pull(&view.id, Vec::new()).await, Err(Fault::NotSupported { .. })));
+    assert!(matches!(stage.leases.probe(&view.id, Vec::new()).await, Err(Fault::NotSupported { .. })));
     stage.leases.abort(&view.id, None).await.unwrap();
-    assert!(matches!(
-        stage.leases.pull(&view.id, Vec::new()).await,
-        Err(Fault::InvalidState { .. })
-    ));
+    assert!(matches!(stage.leases.pull(&view.id, Vec::new()).await, Err(Fault::InvalidState { .. })));
     let missing = |obj: &str| Fault::ManagedObjectNotFound { obj: obj.to_owned() };
-    assert_eq!(
-        stage.leases.progress(&"lease-0".into(), 1).await,
-        Err(missing("lease-0"))
-    );
+    assert_eq!(stage.leases.progress(&"lease-0".into(), 1).await, Err(missing("lease-0")));
     assert_eq!(stage.leases.complete(&"lease-0".into()).await, Err(missing("lease-0")));
-    assert_eq!(
-        stage.leases.abort(&"lease-0".into(), None).await,
-        Err(missing("lease-0"))
-    );
+    assert_eq!(stage.leases.abort(&"lease-0".into(), None).await, Err(missing("lease-0")));
     assert_eq!(stage.leases.cancel_task(&"task-0".into()).await, Err(missing("task-0")));
 }
 
@@ -408,29 +314,12 @@ async fn a_task_is_described_and_shares_its_progress_with_the_lease() {
     let view = stage.import(1).await;
     stage.leases.update_task_progress(&view.task, 170).await.unwrap();
     assert_eq!(stage.leases.get(&view.id).await.unwrap().transfer_progress, 100);
-    let description = LocalizableMessage {
-        key: "phase".into(),
-        message: Some("copying".into()),
-    };
-    stage
-        .leases
-        .set_task_description(&view.task, description.clone())
-        .await
-        .unwrap();
+    let description = LocalizableMessage { key: "phase".into(), message: Some("copying".into()) };
+    stage.leases.set_task_description(&view.task, description.clone()).await.unwrap();
     assert_eq!(stage.leases.tasks().await[0].description, Some(description));
-    let fault = Fault::FileFault {
-        file: "x".into(),
-        reason: "y".into(),
-    };
-    stage
-        .leases
-        .set_task_state(&view.task, TaskState::Error, None, Some(fault))
-        .await
-        .unwrap();
-    assert!(matches!(
-        stage.leases.cancel_task(&view.task).await,
-        Err(Fault::InvalidState { .. })
-    ));
+    let fault = Fault::FileFault { file: "x".into(), reason: "y".into() };
+    stage.leases.set_task_state(&view.task, TaskState::Error, None, Some(fault)).await.unwrap();
+    assert!(matches!(stage.leases.cancel_task(&view.task).await, Err(Fault::InvalidState { .. })));
     assert_eq!(stage.state(&view.id).await, LeaseState::Ready);
 }
 
@@ -442,10 +331,7 @@ async fn shutdown_refuses_grants_and_waits_for_open_transfers() {
     let leases = stage.leases.clone();
     let closing = tokio::spawn(async move { leases.shutdown().await });
     pass(1_000).await;
-    assert_eq!(
-        stage.grant(&view, 1, Purpose::Upload).await.err(),
-        Some(Denied::Closing)
-    );
+    assert_eq!(stage.grant(&view, 1, Purpose::Upload).await.err(), Some(Denied::Closing));
     assert!(!closing.is_finished() && !grant.flow.is_cancelled());
     grant.settle(Outcome::Delivered(delivery())).await.unwrap();
     assert!(closing.await.unwrap());
@@ -454,10 +340,7 @@ async fn shutdown_refuses_grants_and_waits_for_open_transfers() {
 
 #[tokio::test(start_paused = true)]
 async fn shutdown_does_not_wait_for_ever() {
-    let stage = Stage::with(Timeouts {
-        stall_timeout_ms: 0,
-        ..Timeouts::default()
-    });
+    let stage = Stage::with(Timeouts { stall_timeout_ms: 0, ..Timeouts::default() });
     let view = stage.import(1).await;
     let _grant = stage.upload(&view, 0).await;
     let started = Instant::now();
@@ -504,10 +387,7 @@ async fn changes_that_arrive_together_share_a_commit_and_renewals_need_none() {
         created.await.unwrap().unwrap();
     }
     let commits_of_creation = commits.load(Ordering::SeqCst);
-    assert!(
-        (1..=3).contains(&commits_of_creation),
-        "{commits_of_creation} commits for 100 leases"
-    );
+    assert!((1..=3).contains(&commits_of_creation), "{commits_of_creation} commits for 100 leases");
     let id = leases.list().await[0].id.clone();
     for percent in 0..50 {
         leases.progress(&id, percent).await.unwrap();
@@ -521,10 +401,8 @@ async fn nothing_is_answered_when_the_journal_fails() {
     let journal = Counting::default();
     let (failing, failures) = (journal.failing.clone(), Arc::new(AtomicUsize::new(0)));
     let seen = failures.clone();
-    let settings = Settings {
-        on_journal_failure: Box::new(move |_| _ = seen.fetch_add(1, Ordering::SeqCst)),
-        ..settings()
-    };
+    let settings =
+        Settings { on_journal_failure: Box::new(move |_| _ = seen.fetch_add(1, Ordering::SeqCst)), ..settings() };
     let storage = Arc::new(Storage::default());
     let metrics = LeaseMetrics::register(&Registry::new()).unwrap();
     let leases = Driver::start(settings, Box::new(journal), storage.clone(), metrics).unwrap();
@@ -535,11 +413,7 @@ async fn nothing_is_answered_when_the_journal_fails() {
     assert!(matches!(settled, Err(Fault::SystemError { .. })), "{settled:?}");
     assert_eq!(failures.load(Ordering::SeqCst), 1);
     assert!(leases.get(&view.id).await.is_err() && leases.list().await.is_empty());
-    assert_eq!(
-        storage.calls(),
-        ["prepare vm1"],
-        "nothing is removed on the word of a broken journal"
-    );
+    assert_eq!(storage.calls(), ["prepare vm1"], "nothing is removed on the word of a broken journal");
 }
 
 #[tokio::test(start_paused = true)]
@@ -547,12 +421,7 @@ async fn the_driver_ends_with_its_last_handle_but_not_before_the_last_grant() {
     let stage = Stage::new();
     let view = stage.import(1).await;
     let grant = stage.upload(&view, 0).await;
-    let Stage {
-        leases,
-        storage,
-        journal,
-        ..
-    } = stage;
+    let Stage { leases, storage, journal, .. } = stage;
     drop(leases);
     grant.settle(Outcome::Delivered(delivery())).await.unwrap();
     pass(1_000).await;

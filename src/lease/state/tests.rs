@@ -10,17 +10,9 @@ fn spec(kind: Kind, disks: usize) -> LeaseSpec {
         name: format!("disk-{n}.vmdk"),
         capacity_bytes: Some(1 << 20),
         disk: true,
-        target: Target {
-            datastore: "default".into(),
-            path: format!("vm1/disk-{n}.raw"),
-            form: Form::Raw,
-        },
+        target: Target { datastore: "default".into(), path: format!("vm1/disk-{n}.raw"), form: Form::Raw },
     };
-    LeaseSpec {
-        kind,
-        entity: "vm1".into(),
-        disks: (0..disks).map(disk).collect(),
-    }
+    LeaseSpec { kind, entity: "vm1".into(), disks: (0..disks).map(disk).collect() }
 }
 
 fn lease(kind: Kind, disks: usize) -> Lease {
@@ -28,13 +20,7 @@ fn lease(kind: Kind, disks: usize) -> Lease {
 }
 
 fn prepared(disks: usize) -> Vec<Prepared> {
-    vec![
-        Prepared {
-            capacity_bytes: 1 << 20,
-            ..Prepared::default()
-        };
-        disks
-    ]
+    vec![Prepared { capacity_bytes: 1 << 20, ..Prepared::default() }; disks]
 }
 
 fn ready(kind: Kind, disks: usize) -> Lease {
@@ -55,16 +41,11 @@ fn delivery() -> Delivery {
 }
 
 fn partial(offset_bytes: u64) -> Partial {
-    Partial {
-        offset_bytes,
-        length_bytes: Some(1000),
-    }
+    Partial { offset_bytes, length_bytes: Some(1000) }
 }
 
 fn abort() -> Fault {
-    Fault::SystemError {
-        reason: "client gave up".into(),
-    }
+    Fault::SystemError { reason: "client gave up".into() }
 }
 
 /// A lease of one disk in the state a column of the matrix names.
@@ -147,16 +128,7 @@ fn outcome(column: &str, event: &str) -> String {
     }
 }
 
-const COLUMNS: [&str; 8] = [
-    "initializing",
-    "ready",
-    "started",
-    "arrived",
-    "export",
-    "done",
-    "aborted",
-    "timedout",
-];
+const COLUMNS: [&str; 8] = ["initializing", "ready", "started", "arrived", "export", "done", "aborted", "timedout"];
 
 const IS: &str = "InvalidState";
 const TO: &str = "Timedout";
@@ -207,16 +179,8 @@ fn the_transition_matrix() {
 #[test]
 fn progress_is_clamped_and_may_go_back() {
     let mut lease = ready(Kind::Import, 1);
-    for (percent, shown) in [
-        (0, 0),
-        (50, 50),
-        (i32::MIN, 0),
-        (-1, 0),
-        (100, 100),
-        (101, 100),
-        (i32::MAX, 100),
-        (7, 7),
-    ] {
+    for (percent, shown) in [(0, 0), (50, 50), (i32::MIN, 0), (-1, 0), (100, 100), (101, 100), (i32::MAX, 100), (7, 7)]
+    {
         lease.progress(percent).unwrap();
         assert_eq!(lease.transfer_percent(), shown);
     }
@@ -225,19 +189,13 @@ fn progress_is_clamped_and_may_go_back() {
 #[test]
 fn complete_names_every_missing_disk_and_the_lease_stays_ready() {
     let mut lease = ready(Kind::Import, 3);
-    lease
-        .settle(1, Purpose::Upload, Outcome::Delivered(delivery()))
-        .unwrap();
+    lease.settle(1, Purpose::Upload, Outcome::Delivered(delivery())).unwrap();
     let fault = Fault::from(lease.complete().unwrap_err());
-    let Fault::FileFault { file, reason } = &fault else {
-        panic!("{fault:?}")
-    };
+    let Fault::FileFault { file, reason } = &fault else { panic!("{fault:?}") };
     assert_eq!(file, "[default] vm1/disk-0.raw");
     assert_eq!(reason, "not arrived yet: disk-0.vmdk, disk-2.vmdk");
     for disk in [0, 2] {
-        lease
-            .settle(disk, Purpose::Upload, Outcome::Delivered(delivery()))
-            .unwrap();
+        lease.settle(disk, Purpose::Upload, Outcome::Delivered(delivery())).unwrap();
     }
     lease.complete().unwrap();
     assert_eq!(lease.transfer_percent(), 100);
@@ -246,42 +204,22 @@ fn complete_names_every_missing_disk_and_the_lease_stays_ready() {
 #[test]
 fn a_second_upload_replaces_a_file_only_when_it_is_whole() {
     let mut lease = ready(Kind::Import, 1);
-    lease
-        .settle(0, Purpose::Upload, Outcome::Delivered(delivery()))
-        .unwrap();
+    lease.settle(0, Purpose::Upload, Outcome::Delivered(delivery())).unwrap();
     lease.begin(0, Purpose::Upload).unwrap();
     lease.settle(0, Purpose::Upload, Outcome::Failed(abort())).unwrap();
     assert_eq!(lease.devices()[0].delivered, Some(delivery()));
-    let second = Delivery {
-        stream_bytes: 2000,
-        ..delivery()
-    };
-    lease
-        .settle(0, Purpose::Upload, Outcome::Delivered(second.clone()))
-        .unwrap();
+    let second = Delivery { stream_bytes: 2000, ..delivery() };
+    lease.settle(0, Purpose::Upload, Outcome::Delivered(second.clone())).unwrap();
     assert_eq!(lease.devices()[0].delivered, Some(second));
 }
 
 #[test]
 fn a_second_upload_destroys_a_block_device_at_once() {
     let mut lease = lease(Kind::Import, 1);
-    lease
-        .prepared(
-            vec![Prepared {
-                device: true,
-                ..Prepared::default()
-            }],
-            ChecksumType::Sha1,
-        )
-        .unwrap();
-    assert!(
-        lease.begin(0, Purpose::Upload).unwrap(),
-        "the first transfer is worth journaling"
-    );
+    lease.prepared(vec![Prepared { device: true, ..Prepared::default() }], ChecksumType::Sha1).unwrap();
+    assert!(lease.begin(0, Purpose::Upload).unwrap(), "the first transfer is worth journaling");
     assert!(!lease.begin(0, Purpose::Upload).unwrap(), "the second changes nothing");
-    lease
-        .settle(0, Purpose::Upload, Outcome::Delivered(delivery()))
-        .unwrap();
+    lease.settle(0, Purpose::Upload, Outcome::Delivered(delivery())).unwrap();
     assert!(!lease.begin(0, Purpose::Inspect).unwrap());
     assert!(lease.begin(0, Purpose::Upload).unwrap());
     assert_eq!(lease.devices()[0].delivered, None);
@@ -291,9 +229,7 @@ fn a_second_upload_destroys_a_block_device_at_once() {
 #[test]
 fn an_interrupted_upload_is_resumed_or_superseded() {
     let mut lease = ready(Kind::Import, 1);
-    lease
-        .settle(0, Purpose::Upload, Outcome::Interrupted(partial(10)))
-        .unwrap();
+    lease.settle(0, Purpose::Upload, Outcome::Interrupted(partial(10))).unwrap();
     lease.begin(0, Purpose::Resume).unwrap();
     assert_eq!(lease.devices()[0].partial, Some(partial(10)));
     lease.checkpoint(0, partial(20)).unwrap();
@@ -307,14 +243,10 @@ fn a_download_that_breaks_off_leaves_no_trace_in_the_manifest() {
     let mut lease = ready(Kind::Export, 1);
     lease.begin(0, Purpose::Download).unwrap();
     lease.settle(0, Purpose::Download, Outcome::Failed(abort())).unwrap();
-    lease
-        .settle(0, Purpose::Download, Outcome::Interrupted(partial(10)))
-        .unwrap();
+    lease.settle(0, Purpose::Download, Outcome::Interrupted(partial(10))).unwrap();
     assert_eq!(lease.manifest().unwrap(), []);
     assert_eq!(lease.devices()[0].partial, None);
-    lease
-        .settle(0, Purpose::Download, Outcome::Delivered(delivery()))
-        .unwrap();
+    lease.settle(0, Purpose::Download, Outcome::Delivered(delivery())).unwrap();
     assert_eq!(lease.manifest().unwrap()[0].size, 1000);
 }
 
@@ -322,13 +254,7 @@ fn a_download_that_breaks_off_leaves_no_trace_in_the_manifest() {
 fn checksum_types_are_taken_all_or_none() {
     let mut lease = ready(Kind::Import, 2);
     let key = |n| format!("/vm1/VirtualLsiLogicController0:{n}");
-    let chosen = |lease: &Lease| {
-        lease
-            .devices()
-            .iter()
-            .map(|device| device.checksum_type)
-            .collect::<Vec<_>>()
-    };
+    let chosen = |lease: &Lease| lease.devices().iter().map(|device| device.checksum_type).collect::<Vec<_>>();
     let half_wrong = [(key(0), "sha256".to_owned()), (key(1), "SHA-256".to_owned())];
     assert!(lease.set_checksum_types(&half_wrong).is_err());
     assert_eq!(chosen(&lease), [ChecksumType::Sha1; 2]);
@@ -341,10 +267,7 @@ fn checksum_types_are_taken_all_or_none() {
 fn what_was_prepared_after_an_abort_is_noted_for_the_cleanup() {
     let mut lease = lease(Kind::Import, 1);
     lease.fail(Cause::Aborted, abort()).unwrap();
-    let made = Prepared {
-        made_directories: vec!["vm1".into()],
-        ..Prepared::default()
-    };
+    let made = Prepared { made_directories: vec!["vm1".into()], ..Prepared::default() };
     assert!(lease.prepared(vec![made.clone()], ChecksumType::Sha1).is_err());
     assert_eq!(lease.devices()[0].prepared.made_directories, made.made_directories);
 }
@@ -355,15 +278,8 @@ fn the_manifest_tells_disks_from_other_files() {
     spec.disks[1].disk = false;
     let mut lease = Lease::new("lease-1".into(), "task-1".into(), spec, None);
     lease.prepared(prepared(2), ChecksumType::Sha1).unwrap();
-    let sha256 = Delivery {
-        checksum_type: ChecksumType::Sha256,
-        checksum: "e3b0".into(),
-        sha1: None,
-        ..delivery()
-    };
-    lease
-        .settle(0, Purpose::Upload, Outcome::Delivered(delivery()))
-        .unwrap();
+    let sha256 = Delivery { checksum_type: ChecksumType::Sha256, checksum: "e3b0".into(), sha1: None, ..delivery() };
+    lease.settle(0, Purpose::Upload, Outcome::Delivered(delivery())).unwrap();
     lease.settle(1, Purpose::Upload, Outcome::Delivered(sha256)).unwrap();
     let json = serde_json::to_value(lease.manifest().unwrap()).unwrap();
     assert_eq!(
@@ -398,9 +314,7 @@ struct Model {
 impl Model {
     /// The fault a client reads, or nothing.
     fn apply(&mut self, event: &Event) -> Option<&'static str> {
-        let dead = self
-            .over
-            .map(|how| if how == "timedout" { "Timedout" } else { "InvalidState" });
+        let dead = self.over.map(|how| if how == "timedout" { "Timedout" } else { "InvalidState" });
         let open = self.ready && self.over.is_none();
         let unless_open = dead.or((!open).then_some("InvalidState"));
         match *event {

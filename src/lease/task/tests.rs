@@ -4,11 +4,7 @@ use super::*;
 use crate::lease::spec::LeaseSpec;
 
 fn lease() -> Lease {
-    let spec = LeaseSpec {
-        kind: Kind::Import,
-        entity: "vm1".into(),
-        disks: Vec::new(),
-    };
+    let spec = LeaseSpec { kind: Kind::Import, entity: "vm1".into(), disks: Vec::new() };
     Lease::new("lease-1".into(), "task-1".into(), spec, Some("backup".into()))
 }
 
@@ -23,10 +19,7 @@ fn in_state(state: TaskState) -> Task {
 }
 
 fn vim_fault() -> Fault {
-    Fault::FileFault {
-        file: "[default] x".into(),
-        reason: "lost".into(),
-    }
+    Fault::FileFault { file: "[default] x".into(), reason: "lost".into() }
 }
 
 fn is_invalid_state<T>(result: Result<T, Fault>) -> bool {
@@ -36,10 +29,7 @@ fn is_invalid_state<T>(result: Result<T, Fault>) -> bool {
 #[test]
 fn a_new_task_runs() {
     let info = task().info();
-    assert_eq!(
-        (info.state, info.progress, info.name),
-        (TaskState::Running, Some(0), "ImportVAppLRO")
-    );
+    assert_eq!((info.state, info.progress, info.name), (TaskState::Running, Some(0), "ImportVAppLRO"));
     assert_eq!(info.reason.user_name, "backup");
     assert_eq!(info.queue_time, "1970-01-01T00:00:01.000Z");
     assert_eq!(info.complete_time, None);
@@ -62,16 +52,8 @@ fn a_task_that_has_ended_can_neither_be_cancelled_nor_changed() {
     for state in [TaskState::Success, TaskState::Error] {
         let mut task = in_state(state);
         assert!(is_invalid_state(task.may_cancel()));
-        for next in [
-            TaskState::Queued,
-            TaskState::Running,
-            TaskState::Success,
-            TaskState::Error,
-        ] {
-            assert!(
-                is_invalid_state(task.set_state(next, None, None, 3_000)),
-                "{state:?} to {next:?}"
-            );
+        for next in [TaskState::Queued, TaskState::Running, TaskState::Success, TaskState::Error] {
+            assert!(is_invalid_state(task.set_state(next, None, None, 3_000)), "{state:?} to {next:?}");
         }
         assert_eq!(task.info().complete_time.as_deref(), Some("1970-01-01T00:00:02.000Z"));
     }
@@ -82,15 +64,9 @@ fn a_task_that_has_ended_can_neither_be_cancelled_nor_changed() {
 
 #[test]
 fn a_task_that_is_not_cancelable_says_so() {
-    let fixed = Task {
-        cancelable: false,
-        ..task()
-    };
+    let fixed = Task { cancelable: false, ..task() };
     assert!(matches!(fixed.may_cancel(), Err(Fault::NotSupported { .. })));
-    let ended = Task {
-        cancelable: false,
-        ..in_state(TaskState::Success)
-    };
+    let ended = Task { cancelable: false, ..in_state(TaskState::Success) };
     assert!(is_invalid_state(ended.may_cancel()));
 }
 
@@ -99,21 +75,12 @@ fn results_and_faults_must_fit_the_state() {
     use TaskState::{Error, Queued, Running, Success};
     let result = Some(Value::from("vm-1"));
     for state in [Queued, Running, Error] {
-        assert!(
-            is_invalid_state(task().set_state(state, result.clone(), None, 0)),
-            "result with {state:?}"
-        );
+        assert!(is_invalid_state(task().set_state(state, result.clone(), None, 0)), "result with {state:?}");
     }
     for state in [Queued, Running, Success] {
-        assert!(
-            is_invalid_state(task().set_state(state, None, Some(vim_fault()), 0)),
-            "fault with {state:?}"
-        );
+        assert!(is_invalid_state(task().set_state(state, None, Some(vim_fault()), 0)), "fault with {state:?}");
     }
-    assert!(
-        is_invalid_state(task().set_state(Error, None, Some(Fault::RequestCanceled), 0)),
-        "a RuntimeFault"
-    );
+    assert!(is_invalid_state(task().set_state(Error, None, Some(Fault::RequestCanceled), 0)), "a RuntimeFault");
 
     let mut succeeded = task();
     succeeded.set_state(Success, result.clone(), None, 0).unwrap();
@@ -137,10 +104,7 @@ fn a_task_follows_its_lease_until_it_has_ended() {
     lease.fail(Cause::Canceled, Fault::RequestCanceled).unwrap();
     assert!(task.follow(&lease, 3_000));
     let info = task.info();
-    assert_eq!(
-        (info.state, info.cancelled, info.progress),
-        (TaskState::Error, true, None)
-    );
+    assert_eq!((info.state, info.cancelled, info.progress), (TaskState::Error, true, None));
     assert_eq!(info.error.unwrap().fault, Fault::RequestCanceled);
     assert_eq!(info.complete_time.as_deref(), Some("1970-01-01T00:00:03.000Z"));
     assert!(is_invalid_state(task.may_cancel()));

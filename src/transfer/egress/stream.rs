@@ -97,11 +97,7 @@ pub(super) async fn send<E: Engine, O: Outlet<E>>(
 }
 
 /// Reads one piece and deflates its grains on the crew.
-async fn pack<E: Engine>(
-    run: &Run<'_, E>,
-    lane: &Reservation,
-    piece: Range<u64>,
-) -> Result<Packed, TransferError> {
+async fn pack<E: Engine>(run: &Run<'_, E>, lane: &Reservation, piece: Range<u64>) -> Result<Packed, TransferError> {
     let mut buffer = lane.take().await;
     buffer.set_len((piece.end - piece.start) as usize);
     let (mut buffer, read) = run.dock.engine.read_at(&run.plan.file, buffer, piece.start).await;

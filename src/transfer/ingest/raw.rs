@@ -14,11 +14,7 @@ use super::{Filled, Moved, Run, fill};
 use crate::limits::BUFFER_BYTES;
 use crate::wire::vmdk::is_zero;
 
-pub(super) async fn receive<E: Engine, I: Inlet<E>>(
-    run: &Run<'_, E>,
-    first: Option<Filled>,
-    inlet: &mut I,
-) -> Moved {
+pub(super) async fn receive<E: Engine, I: Inlet<E>>(run: &Run<'_, E>, first: Option<Filled>, inlet: &mut I) -> Moved {
     let mut moved = Moved { end_bytes: run.start_bytes, spliced_bytes: 0, populated_bytes: 0, result: Ok(None) };
     let mut digest = Digest::new(run.grant.checksum_type, run.dock.crew.clone());
     let mut result = hash_stored(run, &mut digest).await;

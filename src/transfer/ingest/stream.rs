@@ -28,11 +28,7 @@ struct Slab {
 
 type Writes<'a> = Flight<'a, Result<(), TransferError>>;
 
-pub(super) async fn receive<E: Engine, I: Inlet<E>>(
-    run: &Run<'_, E>,
-    first: Option<Filled>,
-    inlet: &mut I,
-) -> Moved {
+pub(super) async fn receive<E: Engine, I: Inlet<E>>(run: &Run<'_, E>, first: Option<Filled>, inlet: &mut I) -> Moved {
     let populated = Cell::new(0);
     let mut end_bytes = 0;
     let result = decode(run, first, inlet, &populated, &mut end_bytes).await;
@@ -175,7 +171,8 @@ async fn write_piece<E: Engine>(
 impl Slab {
     fn accepts(&self, grain: &CompressedGrain) -> bool {
         let Some(last) = self.grains.last() else { return true };
-        let adjacent = last.lba_sectors * SECTOR_BYTES + u64::from(last.grain_bytes) == grain.lba_sectors * SECTOR_BYTES;
+        let adjacent =
+            last.lba_sectors * SECTOR_BYTES + u64::from(last.grain_bytes) == grain.lba_sectors * SECTOR_BYTES;
         adjacent && self.bytes + grain.grain_bytes as usize <= BUFFER_BYTES
     }
 

@@ -246,7 +246,10 @@ async fn follow<E: Engine>(run: &Run<'_, E>, progress: &Progress) -> Result<Opti
         let (buffer, read) = engine.read_at(run.file, buffer, hashed_bytes).await;
         let count = read.map_err(|error| storage(run.place, error))?;
         if count == 0 {
-            return Err(TransferError::TooShort { offset_bytes: hashed_bytes, expected_bytes: hashed_bytes + ready_bytes });
+            return Err(TransferError::TooShort {
+                offset_bytes: hashed_bytes,
+                expected_bytes: hashed_bytes + ready_bytes,
+            });
         }
         run.dock.metrics.digest_reread_bytes.inc_by(count as u64);
         drop(digest.update(buffer).await?);

@@ -38,10 +38,7 @@ pub enum AnswerError {
 impl Answer {
     /// An answer without fields.
     pub fn new(status: u16) -> Self {
-        Self {
-            status,
-            fields: Vec::new(),
-        }
+        Self { status, fields: Vec::new() }
     }
 
     /// The status code.
@@ -122,20 +119,14 @@ mod tests {
         let mut out = b"before".to_vec();
         let answer = Answer::new(206).field("Content-Length", 10).field("ETag", "\"a\tb\"");
         assert_eq!(answer.write(&mut out), Ok(()));
-        assert_eq!(
-            out,
-            b"beforeHTTP/1.1 206 Partial Content\r\nContent-Length: 10\r\nETag: \"a\tb\"\r\n\r\n"
-        );
+        assert_eq!(out, b"beforeHTTP/1.1 206 Partial Content\r\nContent-Length: 10\r\nETag: \"a\tb\"\r\n\r\n");
     }
 
     #[test]
     fn values_cannot_break_out_of_their_line() {
         for value in ["a\r\nSet-Cookie: b", "a\nb", "a\rb", "a\0b", "\u{7f}", "\u{85}"] {
             let mut out = Vec::new();
-            let refused = Answer::new(200)
-                .field("X", "ok")
-                .field("Location", value)
-                .write(&mut out);
+            let refused = Answer::new(200).field("X", "ok").field("Location", value).write(&mut out);
             assert_eq!(refused, Err(AnswerError::FieldValue { name: "Location" }), "{value:?}");
             assert!(out.is_empty());
         }

@@ -74,10 +74,7 @@ impl Default for ChunkedDecoder {
 impl ChunkedDecoder {
     /// A decoder at the beginning of a body.
     pub fn new() -> Self {
-        Self {
-            state: State::Size,
-            line: Vec::new(),
-        }
+        Self { state: State::Size, line: Vec::new() }
     }
 
     /// Decodes from the beginning of `input` up to the end of the next run of payload, the end of the body, or the end of
@@ -92,11 +89,7 @@ impl ChunkedDecoder {
                 let available = input.len() - consumed;
                 let run = usize::try_from(remaining_bytes).map_or(available, |remaining| remaining.min(available));
                 self.skip_payload(run as u64);
-                return Ok(Step {
-                    consumed: consumed + run,
-                    payload: consumed..consumed + run,
-                    done: false,
-                });
+                return Ok(Step { consumed: consumed + run, payload: consumed..consumed + run, done: false });
             }
             if let Err(error) = self.byte(input[consumed]) {
                 self.state = State::Failed(error.clone());
@@ -104,11 +97,7 @@ impl ChunkedDecoder {
             }
             consumed += 1;
         }
-        Ok(Step {
-            consumed,
-            payload: consumed..consumed,
-            done: matches!(self.state, State::Done),
-        })
+        Ok(Step { consumed, payload: consumed..consumed, done: matches!(self.state, State::Done) })
     }
 
     /// Payload bytes that come next without any framing in between; 0 while a chunk size or the trailer is expected. So many
@@ -143,9 +132,7 @@ impl ChunkedDecoder {
             State::Trailer { read_bytes } => {
                 *read_bytes += 1;
                 if *read_bytes > TRAILER_BYTES {
-                    return Err(FramingError::TrailerTooLong {
-                        limit_bytes: TRAILER_BYTES,
-                    });
+                    return Err(FramingError::TrailerTooLong { limit_bytes: TRAILER_BYTES });
                 }
                 TRAILER_BYTES
             }
@@ -164,9 +151,7 @@ impl ChunkedDecoder {
         } else if self.line.len() >= line_limit_bytes {
             return Err(match self.state {
                 State::PayloadEnd => FramingError::LineEnd,
-                _ => FramingError::LineTooLong {
-                    limit_bytes: CHUNK_LINE_BYTES,
-                },
+                _ => FramingError::LineTooLong { limit_bytes: CHUNK_LINE_BYTES },
             });
         }
         Ok(())
@@ -245,17 +230,9 @@ fn skip_quoted(text: &[u8]) -> Option<&[u8]> {
 
 fn check_trailer(line: &[u8]) -> Result<(), FramingError> {
     // A trailer must not change how the message is framed, routed or authorized (RFC 9110, 6.5.1).
-    const FORBIDDEN: [&[u8]; 5] = [
-        b"transfer-encoding",
-        b"content-length",
-        b"host",
-        b"content-encoding",
-        b"authorization",
-    ];
-    let colon = line
-        .iter()
-        .position(|&byte| byte == b':')
-        .ok_or(FramingError::Trailer)?;
+    const FORBIDDEN: [&[u8]; 5] =
+        [b"transfer-encoding", b"content-length", b"host", b"content-encoding", b"authorization"];
+    let colon = line.iter().position(|&byte| byte == b':').ok_or(FramingError::Trailer)?;
     let (name, value) = (&line[..colon], &line[colon + 1..]);
     let valid = skip_token(name) == Some(&[]) && value.iter().all(|&byte| is_text_byte(byte));
     if !valid || FORBIDDEN.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden)) {

@@ -110,23 +110,15 @@ pub enum HeadError {
 pub fn parse_head(input: &[u8]) -> Result<Option<(Head, usize)>, HeadError> {
     let start = if input.starts_with(b"\r\n") { 2 } else { 0 };
     let rest = &input[start..];
-    let end = rest
-        .windows(4)
-        .take(HEAD_BYTES)
-        .position(|window| window == b"\r\n\r\n")
-        .map(|at| at + 4);
+    let end = rest.windows(4).take(HEAD_BYTES).position(|window| window == b"\r\n\r\n").map(|at| at + 4);
     let lines = &rest[..end.unwrap_or(rest.len()).min(HEAD_BYTES)];
     check_line_ends(lines)?;
     if rest.len().min(end.unwrap_or(usize::MAX)) > HEAD_BYTES {
-        return Err(HeadError::TooLong {
-            limit_bytes: HEAD_BYTES,
-        });
+        return Err(HeadError::TooLong { limit_bytes: HEAD_BYTES });
     }
     // httparse skips any number of empty lines; only the one above is allowed.
     if lines.starts_with(b"\r\n") {
-        return Err(HeadError::Syntax {
-            reason: "request line is empty",
-        });
+        return Err(HeadError::Syntax { reason: "request line is empty" });
     }
     let mut slots = [httparse::EMPTY_HEADER; HEAD_FIELDS];
     let mut request = httparse::Request::new(&mut slots);
@@ -191,10 +183,7 @@ impl Head {
 
     /// The values of all fields of this name, in order.
     pub fn fields<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
-        self.fields
-            .iter()
-            .filter(move |(found, _)| found.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+        self.fields.iter().filter(move |(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
     /// How the body ends.
@@ -224,17 +213,11 @@ impl Head {
 
     /// Whether the comma-separated list `name` has `member`, without regard to case.
     fn lists(&self, name: &str, member: &str) -> bool {
-        self.fields(name)
-            .flat_map(|value| value.split(','))
-            .any(|found| found.trim().eq_ignore_ascii_case(member))
+        self.fields(name).flat_map(|value| value.split(',')).any(|found| found.trim().eq_ignore_ascii_case(member))
     }
 
     fn check(request: &httparse::Request<'_, '_>) -> Result<Self, HeadError> {
-        let version = if request.version == Some(0) {
-            Version::Http10
-        } else {
-            Version::Http11
-        };
+        let version = if request.version == Some(0) { Version::Http10 } else { Version::Http11 };
         let method = Method::from(request.method.unwrap_or_default());
         let (target, authority) = split_target(request.path.unwrap_or_default(), &method)?;
         let mut head = Self {
@@ -261,10 +244,7 @@ impl Head {
     }
 
     fn check_framing(&mut self) -> Result<(), HeadError> {
-        let length = match self
-            .single("Content-Length")
-            .map_err(|reason| HeadError::ContentLength { reason })?
-        {
+        let length = match self.single("Content-Length").map_err(|reason| HeadError::ContentLength { reason })? {
             None => None,
             Some(value) => Some(decimal(value).ok_or(HeadError::ContentLength { reason: "not a number" })?),
         };
@@ -332,18 +312,13 @@ fn split_target(target: &str, method: &Method) -> Result<(String, Option<String>
     if !is_http || authority.is_empty() || !is_authority(authority) {
         return Err(HeadError::Target);
     }
-    let origin = if origin.starts_with('/') {
-        origin.to_owned()
-    } else {
-        format!("/{origin}")
-    };
+    let origin = if origin.starts_with('/') { origin.to_owned() } else { format!("/{origin}") };
     Ok((origin, Some(authority.to_owned())))
 }
 
 /// Host and optional port. Empty is allowed where there is no authority (RFC 9112, 3.2).
 fn is_authority(host: &str) -> bool {
-    host.bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=[]:".contains(&byte))
+    host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=[]:".contains(&byte))
 }
 
 /// A number made of digits and nothing else.
@@ -355,12 +330,7 @@ fn decimal(value: &str) -> Option<u64> {
 }
 
 fn owned_field(field: &httparse::Header<'_>) -> (String, String) {
-    (
-        field.name.to_owned(),
-        String::from_utf8_lossy(field.value)
-            .trim_matches([' ', '\t'])
-            .to_owned(),
-    )
+    (field.name.to_owned(), String::from_utf8_lossy(field.value).trim_matches([' ', '\t']).to_owned())
 }
 
 fn from_httparse(error: httparse::Error) -> HeadError {

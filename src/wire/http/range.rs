@@ -61,11 +61,7 @@ fn parse(range: &str, length_bytes: u64) -> Option<Selection> {
             first..last.saturating_add(1).min(length_bytes)
         }
     };
-    Some(if part.is_empty() {
-        Selection::Unsatisfiable
-    } else {
-        Selection::Part(part)
-    })
+    Some(if part.is_empty() { Selection::Unsatisfiable } else { Selection::Part(part) })
 }
 
 /// A number of any length; one beyond 64 bits is beyond every object as well.
@@ -142,16 +138,8 @@ mod tests {
             ("Sat, 29 Oct 1994 19:43:31 GMT", tag, false),
             ("", tag, false),
         ] {
-            let expected = if honoured {
-                Selection::Part(1..3)
-            } else {
-                Selection::Whole
-            };
-            assert_eq!(
-                select(Some("bytes=1-2"), Some(condition), etag, 10),
-                expected,
-                "{condition} {etag:?}"
-            );
+            let expected = if honoured { Selection::Part(1..3) } else { Selection::Whole };
+            assert_eq!(select(Some("bytes=1-2"), Some(condition), etag, 10), expected, "{condition} {etag:?}");
         }
     }
 

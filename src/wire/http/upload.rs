@@ -82,9 +82,7 @@ impl UploadFields {
         ) -> Result<Option<T>, UploadError> {
             match values {
                 [] => Ok(None),
-                [value] => parse(bare_item(value))
-                    .map(Some)
-                    .ok_or(UploadError::Malformed { field }),
+                [value] => parse(bare_item(value)).map(Some).ok_or(UploadError::Malformed { field }),
                 _ => Err(UploadError::Malformed { field }),
             }
         }
@@ -150,10 +148,7 @@ pub fn format_boolean(value: bool) -> &'static str {
 
 /// An item without its parameters, which none of the fields define and all must tolerate.
 fn bare_item(value: &str) -> &str {
-    value
-        .split_once(';')
-        .map_or(value, |(item, _)| item)
-        .trim_matches(BLANKS)
+    value.split_once(';').map_or(value, |(item, _)| item).trim_matches(BLANKS)
 }
 
 fn parse_boolean(item: &str) -> Option<bool> {
@@ -184,18 +179,12 @@ mod tests {
     #[test]
     fn booleans() {
         for (value, expected) in [("?1", true), ("?0", false), (" ?1 ", true), ("?1;x=2", true)] {
-            assert_eq!(
-                parse("Upload-Complete", &[value]).map(|fields| fields.complete),
-                Ok(Some(expected)),
-                "{value}"
-            );
+            assert_eq!(parse("Upload-Complete", &[value]).map(|fields| fields.complete), Ok(Some(expected)), "{value}");
         }
         for value in ["", "1", "true", "?2", "? 1", "?1?1", "?1, ?1", "?T"] {
             assert_eq!(
                 parse("Upload-Complete", &[value]),
-                Err(UploadError::Malformed {
-                    field: "Upload-Complete"
-                }),
+                Err(UploadError::Malformed { field: "Upload-Complete" }),
                 "{value}"
             );
         }
@@ -206,30 +195,15 @@ mod tests {
 
     #[test]
     fn integers() {
-        for (value, expected) in [
-            ("0", 0),
-            ("123", 123),
-            ("007", 7),
-            ("999999999999999", LARGEST_INTEGER),
-            ("5;a", 5),
-        ] {
+        for (value, expected) in [("0", 0), ("123", 123), ("007", 7), ("999999999999999", LARGEST_INTEGER), ("5;a", 5)]
+        {
             assert_eq!(
                 parse("Upload-Offset", &[value]).map(|fields| fields.offset_bytes),
                 Ok(Some(expected)),
                 "{value}"
             );
         }
-        for value in [
-            "",
-            "-1",
-            "+1",
-            "1.0",
-            "1000000000000000",
-            "0x1",
-            "1 2",
-            "1,2",
-            "\u{0661}",
-        ] {
+        for value in ["", "-1", "+1", "1.0", "1000000000000000", "0x1", "1 2", "1,2", "\u{0661}"] {
             assert_eq!(
                 parse("Upload-Length", &[value]),
                 Err(UploadError::Malformed { field: "Upload-Length" }),
@@ -240,10 +214,7 @@ mod tests {
 
     #[test]
     fn repeated_fields_are_refused_and_absent_ones_are_not() {
-        assert_eq!(
-            parse("Upload-Offset", &["1", "1"]),
-            Err(UploadError::Malformed { field: "Upload-Offset" })
-        );
+        assert_eq!(parse("Upload-Offset", &["1", "1"]), Err(UploadError::Malformed { field: "Upload-Offset" }));
         assert_eq!(parse("", &[]), Ok(UploadFields::default()));
     }
 
@@ -270,26 +241,13 @@ mod tests {
             min_append_bytes: None,
             max_age_s: Some(LARGEST_INTEGER),
         };
-        assert_eq!(
-            limit.to_string(),
-            "max-size=1, min-size=0, max-append-size=3, max-age=999999999999999"
-        );
+        assert_eq!(limit.to_string(), "max-size=1, min-size=0, max-append-size=3, max-age=999999999999999");
         assert_eq!(UploadLimit::parse(&limit.to_string()), Ok(limit));
         assert_eq!(UploadLimit::default().to_string(), "");
-        assert_eq!(
-            UploadLimit {
-                max_size_bytes: Some(u64::MAX),
-                ..UploadLimit::default()
-            }
-            .to_string(),
-            ""
-        );
+        assert_eq!(UploadLimit { max_size_bytes: Some(u64::MAX), ..UploadLimit::default() }.to_string(), "");
         let lenient = UploadLimit::parse("new=?1,  max-age=5;x ,flag, min-append-size=2")
             .map(|l| (l.max_age_s, l.min_append_bytes));
         assert_eq!(lenient, Ok((Some(5), Some(2))));
-        assert_eq!(
-            UploadLimit::parse("max-size=-1"),
-            Err(UploadError::Malformed { field: "Upload-Limit" })
-        );
+        assert_eq!(UploadLimit::parse("max-size=-1"), Err(UploadError::Malformed { field: "Upload-Limit" }));
     }
 }

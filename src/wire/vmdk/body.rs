@@ -43,33 +43,14 @@ pub(super) struct Body {
 
 #[derive(Debug)]
 enum Step {
-    Preamble {
-        sector: u64,
-    },
+    Preamble { sector: u64 },
     Lead,
-    Grain {
-        grain: CompressedGrain,
-        data: BytesMut,
-        missing: usize,
-    },
-    Padding {
-        missing: usize,
-    },
-    Marker {
-        payload_sectors: u64,
-    },
-    Payload {
-        kind: MarkerKind,
-        first_sector: u64,
-        position: u64,
-        sectors: u64,
-    },
-    Tail {
-        kept: Vec<u8>,
-    },
-    Ended {
-        trailing_bytes: u64,
-    },
+    Grain { grain: CompressedGrain, data: BytesMut, missing: usize },
+    Padding { missing: usize },
+    Marker { payload_sectors: u64 },
+    Payload { kind: MarkerKind, first_sector: u64, position: u64, sectors: u64 },
+    Tail { kept: Vec<u8> },
+    Ended { trailing_bytes: u64 },
 }
 
 impl Body {
@@ -130,9 +111,7 @@ impl Body {
             Step::Ended { trailing_bytes } => {
                 if !is_zero(input) {
                     let zeros = input.iter().take_while(|&&byte| byte == 0).count();
-                    return Err(VmdkError::TrailingBytes {
-                        offset_bytes: position + zeros as u64,
-                    });
+                    return Err(VmdkError::TrailingBytes { offset_bytes: position + zeros as u64 });
                 }
                 *trailing_bytes += input.len() as u64;
                 Ok(input.len())
@@ -163,10 +142,7 @@ impl Body {
     fn lead(&mut self, lead: &[u8; LEAD_BYTES], offset_bytes: u64) -> Result<Step, VmdkError> {
         let (lba_sectors, size_bytes) = match Lead::parse(lead) {
             Lead::Metadata { payload_sectors } => return Ok(Step::Marker { payload_sectors }),
-            Lead::Grain {
-                lba_sectors,
-                size_bytes,
-            } => (lba_sectors, size_bytes),
+            Lead::Grain { lba_sectors, size_bytes } => (lba_sectors, size_bytes),
         };
         self.check_grain(lba_sectors, size_bytes, offset_bytes)?;
         let Ok(sector) = u32::try_from(offset_bytes / SECTOR_BYTES) else {
@@ -174,10 +150,7 @@ impl Body {
         };
         let header = &self.header;
         if !self.tables.record_grain(lba_sectors / header.grain_sectors, sector) {
-            return Err(VmdkError::GrainDuplicate {
-                offset_bytes,
-                lba_sectors,
-            });
+            return Err(VmdkError::GrainDuplicate { offset_bytes, lba_sectors });
         }
         let disk_sectors = header.grain_sectors.min(header.capacity_sectors - lba_sectors);
         let disk_bytes = (disk_sectors * SECTOR_BYTES) as u32;
@@ -191,11 +164,7 @@ impl Body {
             disk_bytes,
         };
         let missing = size_bytes as usize;
-        Ok(Step::Grain {
-            grain,
-            data: BytesMut::with_capacity(missing),
-            missing,
-        })
+        Ok(Step::Grain { grain, data: BytesMut::with_capacity(missing), missing })
     }
 
     /// Whether a grain may come here, at this place of the disk, and this large.
@@ -204,33 +173,19 @@ impl Body {
             return Err(VmdkError::TrailingBytes { offset_bytes });
         }
         if self.is_complete() && self.layout != Layout::Front {
-            return Err(VmdkError::UnexpectedMarker {
-                offset_bytes,
-                marker: "grain",
-            });
+            return Err(VmdkError::UnexpectedMarker { offset_bytes, marker: "grain" });
         }
         let capacity_sectors = self.header.capacity_sectors;
         if lba_sectors >= capacity_sectors {
-            return Err(VmdkError::GrainBeyondCapacity {
-                offset_bytes,
-                lba_sectors,
-                capacity_sectors,
-            });
+            return Err(VmdkError::GrainBeyondCapacity { offset_bytes, lba_sectors, capacity_sectors });
         }
         if !lba_sectors.is_multiple_of(self.header.grain_sectors) {
-            return Err(VmdkError::GrainUnaligned {
-                offset_bytes,
-                lba_sectors,
-            });
+            return Err(VmdkError::GrainUnaligned { offset_bytes, lba_sectors });
         }
         // The worst compressor known (ISA-L at level 0) makes 1.33 times the input of noise.
         let bound_bytes = 2 * self.header.grain_bytes();
         if size_bytes > bound_bytes {
-            return Err(VmdkError::GrainOversized {
-                offset_bytes,
-                size_bytes,
-                bound_bytes,
-            });
+            return Err(VmdkError::GrainOversized { offset_bytes, size_bytes, bound_bytes });
         }
         Ok(())
     }
@@ -241,29 +196,15 @@ impl Body {
             Step::Preamble { sector } => {
                 self.preamble(sector, block)?;
                 let done = sector + 1 == self.header.first_grain_sector();
-                Ok(if done {
-                    Step::Lead
-                } else {
-                    Step::Preamble { sector: sector + 1 }
-                })
+                Ok(if done { Step::Lead } else { Step::Preamble { sector: sector + 1 } })
             }
-            Step::Payload {
-                kind,
-                first_sector,
-                position,
-                sectors,
-            } => {
+            Step::Payload { kind, first_sector, position, sectors } => {
                 self.payload(kind, first_sector, position, block)?;
                 let position = position + 1;
                 Ok(if position == sectors {
                     Step::Lead
                 } else {
-                    Step::Payload {
-                        kind,
-                        first_sector,
-                        position,
-                        sectors,
-                    }
+                    Step::Payload { kind, first_sector, position, sectors }
                 })
             }
             Step::Marker { payload_sectors } => self.marker(payload_sectors, block, offset_bytes),
@@ -287,8 +228,7 @@ impl Body {
         }
         let directory_end = header.directory_sector + header.directory_sectors();
         if (header.directory_sector..directory_end).contains(&sector) {
-            self.tables
-                .directory_block(header.directory_sector, sector - header.directory_sector, block);
+            self.tables.directory_block(header.directory_sector, sector - header.directory_sector, block);
             if sector + 1 == directory_end {
                 self.front_places = self.tables.table_places();
                 self.front_places.reverse();
@@ -312,11 +252,7 @@ impl Body {
             return self.end_marker(payload_sectors, block, offset_bytes);
         }
         let is_table = matches!(kind, MarkerKind::Table | MarkerKind::Directory | MarkerKind::Footer);
-        let misplaced = if is_table {
-            self.layout == Layout::Front
-        } else {
-            self.in_gap
-        };
+        let misplaced = if is_table { self.layout == Layout::Front } else { self.in_gap };
         if misplaced || self.footer.is_some() {
             return Err(VmdkError::UnexpectedMarker { offset_bytes, marker });
         }
@@ -333,30 +269,17 @@ impl Body {
             MarkerKind::Directory => {
                 // Some writers align the directory to a grain.
                 let needed = header.directory_sectors();
-                (
-                    (needed..needed + header.grain_sectors).contains(&payload_sectors),
-                    needed,
-                )
+                ((needed..needed + header.grain_sectors).contains(&payload_sectors), needed)
             }
             MarkerKind::Footer => (payload_sectors == 1, 1),
             _ => (payload_sectors <= VMDK_METADATA_SECTORS, VMDK_METADATA_SECTORS),
         };
         if !fits {
-            return Err(VmdkError::MetadataSize {
-                offset_bytes,
-                marker,
-                sectors: payload_sectors,
-                expected_sectors,
-            });
+            return Err(VmdkError::MetadataSize { offset_bytes, marker, sectors: payload_sectors, expected_sectors });
         }
         Ok(match payload_sectors {
             0 => Step::Lead,
-            sectors => Step::Payload {
-                kind,
-                first_sector: offset_bytes / SECTOR_BYTES + 1,
-                position: 0,
-                sectors,
-            },
+            sectors => Step::Payload { kind, first_sector: offset_bytes / SECTOR_BYTES + 1, position: 0, sectors },
         })
     }
 
@@ -364,15 +287,10 @@ impl Body {
     /// the gaps that xen-orchestra leaves in front of its tables.
     fn end_marker(&mut self, value: u64, block: &Block, offset_bytes: u64) -> Result<Step, VmdkError> {
         if value != 0 {
-            return Err(VmdkError::GrainEmpty {
-                offset_bytes,
-                lba_sectors: value,
-            });
+            return Err(VmdkError::GrainEmpty { offset_bytes, lba_sectors: value });
         }
         if let Some(at) = block.iter().position(|&byte| byte != 0) {
-            return Err(VmdkError::TrailingBytes {
-                offset_bytes: offset_bytes + at as u64,
-            });
+            return Err(VmdkError::TrailingBytes { offset_bytes: offset_bytes + at as u64 });
         }
         if self.is_complete() {
             return Ok(Step::Ended { trailing_bytes: 0 });
@@ -385,10 +303,7 @@ impl Body {
         let offset_bytes = (first + position) * SECTOR_BYTES;
         match kind {
             MarkerKind::Table if !self.tables.table_block(first, position, block) => {
-                return Err(VmdkError::UnexpectedMarker {
-                    offset_bytes,
-                    marker: "surplus grain table",
-                });
+                return Err(VmdkError::UnexpectedMarker { offset_bytes, marker: "surplus grain table" });
             }
             MarkerKind::Directory => self.tables.directory_block(first, position, block),
             MarkerKind::Footer => {
@@ -436,11 +351,7 @@ impl Body {
             }
             Step::Ended { trailing_bytes } => {
                 self.verify()?;
-                if front && *trailing_bytes > 0 {
-                    EndOfStream::ImplicitZeros
-                } else {
-                    EndOfStream::Marker
-                }
+                if front && *trailing_bytes > 0 { EndOfStream::ImplicitZeros } else { EndOfStream::Marker }
             }
         };
         Ok(Summary {

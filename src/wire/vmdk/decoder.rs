@@ -77,12 +77,7 @@ enum Stage {
 impl Decoder {
     /// A decoder at the beginning of a stream.
     pub fn new(limits: DecodeLimits) -> Self {
-        Self {
-            limits,
-            position_bytes: 0,
-            block: Vec::with_capacity(SECTOR_BYTES as usize),
-            stage: Stage::Header,
-        }
+        Self { limits, position_bytes: 0, block: Vec::with_capacity(SECTOR_BYTES as usize), stage: Stage::Header }
     }
 
     /// Takes the next piece of the stream, of any length, and hands every complete piece to `emit`.
@@ -112,9 +107,7 @@ impl Decoder {
     pub fn finish(self) -> Result<Summary, VmdkError> {
         match self.stage {
             Stage::Failed(error) => Err(error),
-            Stage::Header => Err(VmdkError::TruncatedHeader {
-                offset_bytes: self.position_bytes,
-            }),
+            Stage::Header => Err(VmdkError::TruncatedHeader { offset_bytes: self.position_bytes }),
             Stage::Body(body) => body.finish(&self.block, self.position_bytes),
         }
     }
@@ -156,10 +149,7 @@ fn accept(block: &[u8; SECTOR_BYTES as usize], limits: DecodeLimits) -> Result<H
     let header = Header::parse(block)?;
     let (capacity_bytes, limit_bytes) = (header.capacity_bytes(), limits.capacity_limit_bytes);
     if capacity_bytes > limit_bytes {
-        return Err(VmdkError::CapacityOverLimit {
-            capacity_bytes,
-            limit_bytes,
-        });
+        return Err(VmdkError::CapacityOverLimit { capacity_bytes, limit_bytes });
     }
     Ok(header)
 }

@@ -31,10 +31,7 @@ pub const DEFLATED_GRAIN_BYTES: usize = 65_552;
 impl Deflater {
     /// A deflater with fresh tables.
     pub fn new(level: Level) -> Self {
-        Self {
-            level: compressor(level),
-            probe: compressor(Level::Fast),
-        }
+        Self { level: compressor(level), probe: compressor(Level::Fast) }
     }
 
     /// Appends the zlib stream of `grain` to `out`. It is never longer than with stored blocks:
@@ -61,9 +58,7 @@ impl Deflater {
         };
         looks_random(grain) && {
             let mut out = [0; PROBE_BYTES];
-            self.probe
-                .zlib_compress(sample, &mut out[..PROBE_BYTES - PROBE_BYTES / 64])
-                .is_err()
+            self.probe.zlib_compress(sample, &mut out[..PROBE_BYTES - PROBE_BYTES / 64]).is_err()
         }
     }
 }

@@ -7,11 +7,7 @@
 pub(super) fn render(capacity_sectors: u64, content_id: [u8; 16]) -> String {
     let content_id = u128::from_be_bytes(content_id);
     // ffffffff means "no parent" and fffffffe "not yet computed".
-    let content_id = if content_id as u32 >= 0xFFFF_FFFE {
-        content_id ^ 0x8000_0000
-    } else {
-        content_id
-    };
+    let content_id = if content_id as u32 >= 0xFFFF_FFFE { content_id ^ 0x8000_0000 } else { content_id };
     let cid = content_id as u32;
     let cylinders = capacity_sectors / (HEADS * SECTORS_PER_TRACK);
     format!(
@@ -59,19 +55,10 @@ mod tests {
 
     #[test]
     fn content_id_ends_in_the_cid() {
-        let text = render(
-            2048,
-            *b"\x01\x23\x45\x67\x89\xab\xcd\xef\x01\x23\x45\x67\x89\xab\xcd\xef",
-        );
+        let text = render(2048, *b"\x01\x23\x45\x67\x89\xab\xcd\xef\x01\x23\x45\x67\x89\xab\xcd\xef");
         assert!(text.contains("\nCID=89abcdef\n"), "{text}");
-        assert!(
-            text.contains("ddb.longContentID = \"0123456789abcdef0123456789abcdef\"\n"),
-            "{text}"
-        );
-        assert!(
-            text.contains("\nRDONLY 2048 SPARSE \"generated-stream.vmdk\"\n"),
-            "{text}"
-        );
+        assert!(text.contains("ddb.longContentID = \"0123456789abcdef0123456789abcdef\"\n"), "{text}");
+        assert!(text.contains("\nRDONLY 2048 SPARSE \"generated-stream.vmdk\"\n"), "{text}");
     }
 
     #[test]

@@ -56,10 +56,7 @@ impl StreamWriter {
     /// # Errors
     /// [`VmdkError::Unwritable`] when the capacity is zero, not a multiple of 512, or above 64 TiB.
     pub fn new(options: StreamOptions) -> Result<Self, VmdkError> {
-        let StreamOptions {
-            capacity_bytes,
-            content_id,
-        } = options;
+        let StreamOptions { capacity_bytes, content_id } = options;
         let refuse = |reason| Err(VmdkError::Unwritable { capacity_bytes, reason });
         if capacity_bytes == 0 {
             return refuse("it is empty");
@@ -90,11 +87,7 @@ impl StreamWriter {
             table: [0; TABLE_ENTRIES as usize],
             table_index: 0,
             previous_lba_sectors: None,
-            written: Written {
-                grains: 0,
-                stream_bytes: 0,
-                populated_bytes: 0,
-            },
+            written: Written { grains: 0, stream_bytes: 0, populated_bytes: 0 },
         })
     }
 
@@ -156,57 +149,31 @@ impl StreamWriter {
         let directory_sector = self.position_sectors + 1;
         append_entries(&self.directory, out);
         MarkerKind::Footer.append(1, out);
-        out.extend_from_slice(
-            &Header {
-                directory_sector,
-                ..self.header
-            }
-            .to_block(),
-        );
+        out.extend_from_slice(&Header { directory_sector, ..self.header }.to_block());
         MarkerKind::EndOfStream.append(0, out);
         self.position_sectors = directory_sector + self.header.directory_sectors() + 3;
-        Written {
-            stream_bytes: self.position_bytes(),
-            ..self.written
-        }
+        Written { stream_bytes: self.position_bytes(), ..self.written }
     }
 
     fn check(&self, lba_sectors: u64, compressed: &[u8]) -> Result<u32, VmdkError> {
         let offset_bytes = self.position_bytes();
         let capacity_sectors = self.header.capacity_sectors;
         if lba_sectors >= capacity_sectors {
-            return Err(VmdkError::GrainBeyondCapacity {
-                offset_bytes,
-                lba_sectors,
-                capacity_sectors,
-            });
+            return Err(VmdkError::GrainBeyondCapacity { offset_bytes, lba_sectors, capacity_sectors });
         }
         if !lba_sectors.is_multiple_of(GRAIN_SECTORS) {
-            return Err(VmdkError::GrainUnaligned {
-                offset_bytes,
-                lba_sectors,
-            });
+            return Err(VmdkError::GrainUnaligned { offset_bytes, lba_sectors });
         }
         if let Some(previous_sectors) = self.previous_lba_sectors.filter(|&previous| previous >= lba_sectors) {
-            return Err(VmdkError::GrainOrder {
-                lba_sectors,
-                previous_sectors,
-            });
+            return Err(VmdkError::GrainOrder { lba_sectors, previous_sectors });
         }
         if compressed.is_empty() {
-            return Err(VmdkError::GrainEmpty {
-                offset_bytes,
-                lba_sectors,
-            });
+            return Err(VmdkError::GrainEmpty { offset_bytes, lba_sectors });
         }
         if compressed.len() > DEFLATED_GRAIN_BYTES {
             let size_bytes = u32::try_from(compressed.len()).unwrap_or(u32::MAX);
             let bound_bytes = DEFLATED_GRAIN_BYTES as u32;
-            return Err(VmdkError::GrainOversized {
-                offset_bytes,
-                size_bytes,
-                bound_bytes,
-            });
+            return Err(VmdkError::GrainOversized { offset_bytes, size_bytes, bound_bytes });
         }
         // Room for this grain, two tables with their markers and everything that follows.
         if self.position_sectors + self.header.directory_sectors() + 256 > u64::from(u32::MAX) {

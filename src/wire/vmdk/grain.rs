@@ -37,9 +37,7 @@ impl Default for Inflater {
 impl Inflater {
     /// An inflater with fresh tables (about 11 KiB).
     pub fn new() -> Self {
-        Self {
-            decompressor: Decompressor::new(),
-        }
+        Self { decompressor: Decompressor::new() }
     }
 
     /// Inflates `grain` into the beginning of `target` and returns the length of the result, which is `grain_bytes` or, for
@@ -52,23 +50,13 @@ impl Inflater {
         let grain_bytes = grain.grain_bytes;
         let found_bytes = target.len();
         let Some(target) = target.get_mut(..grain_bytes as usize) else {
-            return Err(VmdkError::BufferTooSmall {
-                found_bytes,
-                grain_bytes,
-            });
+            return Err(VmdkError::BufferTooSmall { found_bytes, grain_bytes });
         };
         let offset_bytes = grain.stream_offset_bytes;
         match self.decompressor.zlib_decompress(&grain.data, target) {
             Ok(length) if length == grain_bytes as usize || length == grain.disk_bytes as usize => Ok(length),
-            Ok(length) => Err(VmdkError::GrainTooShort {
-                offset_bytes,
-                inflated_bytes: length as u64,
-                grain_bytes,
-            }),
-            Err(DecompressionError::InsufficientSpace) => Err(VmdkError::GrainTooLong {
-                offset_bytes,
-                grain_bytes,
-            }),
+            Ok(length) => Err(VmdkError::GrainTooShort { offset_bytes, inflated_bytes: length as u64, grain_bytes }),
+            Err(DecompressionError::InsufficientSpace) => Err(VmdkError::GrainTooLong { offset_bytes, grain_bytes }),
             Err(DecompressionError::BadData) => Err(self.diagnose(grain, target)),
         }
     }
@@ -84,10 +72,9 @@ impl Inflater {
         }
         match self.decompressor.deflate_decompress(deflated, target) {
             Ok(_) => VmdkError::GrainChecksum { offset_bytes },
-            Err(DecompressionError::InsufficientSpace) => VmdkError::GrainTooLong {
-                offset_bytes,
-                grain_bytes: grain.grain_bytes,
-            },
+            Err(DecompressionError::InsufficientSpace) => {
+                VmdkError::GrainTooLong { offset_bytes, grain_bytes: grain.grain_bytes }
+            }
             Err(DecompressionError::BadData) => VmdkError::GrainDamaged { offset_bytes },
         }
     }
@@ -133,48 +120,23 @@ mod tests {
             inflate(&data, grain_bytes)
         };
         let offset_bytes = OFFSET;
-        assert_eq!(
-            damaged(good.len() - 1, 1),
-            Err(VmdkError::GrainChecksum { offset_bytes })
-        );
+        assert_eq!(damaged(good.len() - 1, 1), Err(VmdkError::GrainChecksum { offset_bytes }));
         assert_eq!(damaged(0, 0x0F), Err(VmdkError::GrainNotZlib { offset_bytes }));
         assert_eq!(damaged(2, 0x06), Err(VmdkError::GrainDamaged { offset_bytes }));
-        assert_eq!(
-            inflate(&good[2..good.len() - 4], grain_bytes),
-            Err(VmdkError::GrainNotZlib { offset_bytes })
-        );
+        assert_eq!(inflate(&good[2..good.len() - 4], grain_bytes), Err(VmdkError::GrainNotZlib { offset_bytes }));
         assert_eq!(inflate(&[], grain_bytes), Err(VmdkError::GrainNotZlib { offset_bytes }));
-        assert_eq!(
-            inflate(&good[..good.len() / 2], grain_bytes),
-            Err(VmdkError::GrainDamaged { offset_bytes })
-        );
+        assert_eq!(inflate(&good[..good.len() / 2], grain_bytes), Err(VmdkError::GrainDamaged { offset_bytes }));
     }
 
     #[test]
     fn a_grain_is_exactly_one_grain() {
         let (grain_bytes, offset_bytes) = (GRAIN as u32, OFFSET);
         let long = [grain_of(1), vec![0]].concat();
-        assert_eq!(
-            inflate(&zlib(&long), grain_bytes),
-            Err(VmdkError::GrainTooLong {
-                offset_bytes,
-                grain_bytes
-            })
-        );
+        assert_eq!(inflate(&zlib(&long), grain_bytes), Err(VmdkError::GrainTooLong { offset_bytes, grain_bytes }));
         let bomb = vec![0; 64 << 20];
-        assert_eq!(
-            inflate(&zlib(&bomb), grain_bytes),
-            Err(VmdkError::GrainTooLong {
-                offset_bytes,
-                grain_bytes
-            })
-        );
+        assert_eq!(inflate(&zlib(&bomb), grain_bytes), Err(VmdkError::GrainTooLong { offset_bytes, grain_bytes }));
         for short in [0, 1, 512, GRAIN - 1] {
-            let expected = VmdkError::GrainTooShort {
-                offset_bytes,
-                inflated_bytes: short as u64,
-                grain_bytes,
-            };
+            let expected = VmdkError::GrainTooShort { offset_bytes, inflated_bytes: short as u64, grain_bytes };
             assert_eq!(inflate(&zlib(&noise(1)[..short]), grain_bytes), Err(expected));
         }
     }
@@ -182,23 +144,14 @@ mod tests {
     #[test]
     fn a_last_grain_may_be_short_but_not_otherwise() {
         for length in [512, GRAIN] {
-            assert_eq!(
-                inflate(&zlib(&noise(1)[..length]), 512),
-                Ok(noise(1)[..length].to_vec())
-            );
+            assert_eq!(inflate(&zlib(&noise(1)[..length]), 512), Ok(noise(1)[..length].to_vec()));
         }
-        assert!(matches!(
-            inflate(&zlib(&noise(1)[..1024]), 512),
-            Err(VmdkError::GrainTooShort { .. })
-        ));
+        assert!(matches!(inflate(&zlib(&noise(1)[..1024]), 512), Err(VmdkError::GrainTooShort { .. })));
     }
 
     #[test]
     fn padding_behind_the_data_is_ignored() {
-        assert_eq!(
-            inflate(&[zlib(&grain_of(2)), vec![0; 300]].concat(), GRAIN as u32),
-            Ok(grain_of(2))
-        );
+        assert_eq!(inflate(&[zlib(&grain_of(2)), vec![0; 300]].concat(), GRAIN as u32), Ok(grain_of(2)));
     }
 
     #[test]
@@ -211,12 +164,6 @@ mod tests {
             disk_bytes: 512,
         };
         let refused = Inflater::new().inflate(&grain, &mut [0; GRAIN - 1]);
-        assert_eq!(
-            refused,
-            Err(VmdkError::BufferTooSmall {
-                found_bytes: GRAIN - 1,
-                grain_bytes: GRAIN as u32
-            })
-        );
+        assert_eq!(refused, Err(VmdkError::BufferTooSmall { found_bytes: GRAIN - 1, grain_bytes: GRAIN as u32 }));
     }
 }

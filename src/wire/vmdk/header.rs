@@ -201,10 +201,7 @@ impl Header {
         let compression = u16::from_le_bytes([block[77], block[78]]);
         let streamed = self.flags & FLAG_COMPRESSED != 0 && self.flags & FLAG_MARKERS != 0;
         if !streamed || compression != COMPRESSION_DEFLATE {
-            return Err(VmdkError::NotStream {
-                flags: self.flags,
-                compression,
-            });
+            return Err(VmdkError::NotStream { flags: self.flags, compression });
         }
         Ok(())
     }
@@ -263,12 +260,7 @@ impl Header {
         if self.layout() == Layout::Front {
             let end = directory.saturating_add(self.directory_sectors());
             require(directory >= 1, "gdOffset", directory, "it lies in the header")?;
-            require(
-                end <= self.first_grain_sector(),
-                "gdOffset",
-                directory,
-                "the directory runs into the grains",
-            )?;
+            require(end <= self.first_grain_sector(), "gdOffset", directory, "the directory runs into the grains")?;
         }
         require(
             directory == DIRECTORY_IN_FOOTER || u32::try_from(directory).is_ok(),
@@ -297,11 +289,7 @@ pub(super) fn u64_at(block: &[u8; SECTOR_BYTES as usize], at: usize) -> u64 {
 }
 
 fn require(holds: bool, field: &'static str, value: u64, expected: &'static str) -> Result<(), VmdkError> {
-    if holds {
-        Ok(())
-    } else {
-        Err(VmdkError::HeaderField { field, value, expected })
-    }
+    if holds { Ok(()) } else { Err(VmdkError::HeaderField { field, value, expected }) }
 }
 
 /// `gdOffset` of a header whose directory is only known to the footer (`GD_AT_END`).

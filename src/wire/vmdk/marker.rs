@@ -36,26 +36,17 @@ impl Lead {
         let value = u64::from_le_bytes([v0, v1, v2, v3, v4, v5, v6, v7]);
         match u32::from_le_bytes([s0, s1, s2, s3]) {
             0 => Self::Metadata { payload_sectors: value },
-            size_bytes => Self::Grain {
-                lba_sectors: value,
-                size_bytes,
-            },
+            size_bytes => Self::Grain { lba_sectors: value, size_bytes },
         }
     }
 }
 
 impl MarkerKind {
     pub(super) fn from_code(code: u32) -> Self {
-        [
-            Self::EndOfStream,
-            Self::Table,
-            Self::Directory,
-            Self::Footer,
-            Self::Progress,
-        ]
-        .into_iter()
-        .find(|kind| *kind as u32 == code)
-        .unwrap_or(Self::Unknown)
+        [Self::EndOfStream, Self::Table, Self::Directory, Self::Footer, Self::Progress]
+            .into_iter()
+            .find(|kind| *kind as u32 == code)
+            .unwrap_or(Self::Unknown)
     }
 
     pub(super) fn name(self) -> &'static str {

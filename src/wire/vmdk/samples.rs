@@ -43,11 +43,7 @@ pub(super) fn grain_of(seed: u64) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(GRAIN + 64);
     for line in 0u64.. {
         bytes.extend_from_slice(
-            format!(
-                "grain {seed} line {} of some log\n",
-                line.wrapping_mul(seed * 7 + 1) % 977
-            )
-            .as_bytes(),
+            format!("grain {seed} line {} of some log\n", line.wrapping_mul(seed * 7 + 1) % 977).as_bytes(),
         );
         if bytes.len() >= GRAIN {
             break;
@@ -111,8 +107,7 @@ impl Sketch {
     pub(super) fn unpadded_grain(mut self, grain: u64, data: &[u8]) -> Self {
         let sector = self.sector() as u32;
         self.grains.insert(grain, sector);
-        self.out
-            .extend_from_slice(&(grain * self.header.grain_sectors).to_le_bytes());
+        self.out.extend_from_slice(&(grain * self.header.grain_sectors).to_le_bytes());
         self.out.extend_from_slice(&(data.len() as u32).to_le_bytes());
         self.out.extend_from_slice(data);
         self
@@ -173,10 +168,7 @@ impl Sketch {
     }
 
     pub(super) fn bare_footer(mut self) -> Self {
-        let footer = Header {
-            directory_sector: self.directory_sector,
-            ..self.header
-        };
+        let footer = Header { directory_sector: self.directory_sector, ..self.header };
         self.out.extend_from_slice(&footer.to_block());
         self
     }
@@ -222,36 +214,18 @@ pub(super) fn esxi() -> Sketch {
         let at = progress.out.len() - SECTOR + 16;
         progress.put(at, &77u64.to_le_bytes());
     }
-    progress
-        .grain(1)
-        .grain(511)
-        .table(0)
-        .marker(4, 0)
-        .grain(1024)
-        .grain(1535)
-        .table(2)
-        .directory()
-        .footer()
-        .end()
+    progress.grain(1).grain(511).table(0).marker(4, 0).grain(1024).grain(1535).table(2).directory().footer().end()
 }
 
 /// vmware-vdiskmanager, open-vmdk: directory and tables in front.
 pub(super) fn vdiskmanager() -> Sketch {
-    GRAINS
-        .into_iter()
-        .fold(Sketch::new(header(CAPACITY, 21)), Sketch::grain)
-        .front_tables(21)
-        .end()
+    GRAINS.into_iter().fold(Sketch::new(header(CAPACITY, 21)), Sketch::grain).front_tables(21).end()
 }
 
 /// qemu-img: two directories in front, zeros or nothing at the end.
 pub(super) fn qemu() -> Sketch {
     let tables = 1 + 3 * 4;
-    let header = Header {
-        flags: 0x30003,
-        redundant_directory_sector: 21,
-        ..header(CAPACITY, 21 + tables)
-    };
+    let header = Header { flags: 0x30003, redundant_directory_sector: 21, ..header(CAPACITY, 21 + tables) };
     let grains = GRAINS.into_iter().fold(Sketch::new(header), Sketch::grain);
     grains.front_tables(21).front_tables(21 + tables)
 }
@@ -259,10 +233,7 @@ pub(super) fn qemu() -> Sketch {
 /// vmdktool: the header knows a directory behind the grains, tables also for empty ranges, a short descriptor.
 pub(super) fn vmdktool() -> Sketch {
     let layout = |directory| {
-        let header = Header {
-            descriptor_sectors: 1,
-            ..header(CAPACITY, directory)
-        };
+        let header = Header { descriptor_sectors: 1, ..header(CAPACITY, directory) };
         let grains = GRAINS.into_iter().fold(Sketch::new(header), Sketch::grain);
         grains.table(0).table(1).table(2).directory().footer().end()
     };
@@ -271,38 +242,22 @@ pub(super) fn vmdktool() -> Sketch {
 
 /// VirtualBox: version 1, directory in the footer, all tables at the end.
 pub(super) fn virtualbox() -> Sketch {
-    let header = Header {
-        version: 1,
-        descriptor_sectors: 2,
-        ..header(CAPACITY, AT_END)
-    };
+    let header = Header { version: 1, descriptor_sectors: 2, ..header(CAPACITY, AT_END) };
     let grains = GRAINS.into_iter().fold(Sketch::new(header), Sketch::grain);
     grains.table(0).table(2).directory().footer().end()
 }
 
 /// xen-orchestra: a gap of zeros, markers without lengths, everything twice.
 pub(super) fn xen_orchestra() -> Sketch {
-    let grains = GRAINS
-        .into_iter()
-        .fold(Sketch::new(header(CAPACITY, AT_END)), Sketch::grain)
-        .zeros(9);
-    let once = |sketch: Sketch| {
-        sketch
-            .marker(1, 0)
-            .bare_table(0)
-            .bare_table(1)
-            .bare_table(2)
-            .marker(2, 0)
-            .bare_directory()
-    };
+    let grains = GRAINS.into_iter().fold(Sketch::new(header(CAPACITY, AT_END)), Sketch::grain).zeros(9);
+    let once =
+        |sketch: Sketch| sketch.marker(1, 0).bare_table(0).bare_table(1).bare_table(2).marker(2, 0).bare_directory();
     let mut both = once(once(grains));
     both.header.redundant_directory_sector = both.directory_sector - 14;
     both.footer().end()
 }
 
-pub(super) const LIMITS: DecodeLimits = DecodeLimits {
-    capacity_limit_bytes: 1 << 50,
-};
+pub(super) const LIMITS: DecodeLimits = DecodeLimits { capacity_limit_bytes: 1 << 50 };
 
 /// What a decoder makes of a stream cut into pieces of `step` bytes.
 pub(super) fn decode_in(stream: &[u8], step: usize) -> (Vec<CompressedGrain>, Result<Summary, VmdkError>) {

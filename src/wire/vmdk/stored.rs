@@ -23,20 +23,12 @@ pub(super) const TAIL_BYTES: usize = 4096;
 /// [`VmdkError::FooterMismatch`], [`VmdkError::DirectoryMissing`].
 pub fn check_container(head: &[u8], tail: &[u8], length_bytes: u64) -> Result<Header, VmdkError> {
     let Some(block) = head.first_chunk() else {
-        let truncated = VmdkError::TruncatedHeader {
-            offset_bytes: length_bytes,
-        };
-        return Err(if head.is_empty() || looks_like_vmdk(head) {
-            truncated
-        } else {
-            VmdkError::NotVmdk
-        });
+        let truncated = VmdkError::TruncatedHeader { offset_bytes: length_bytes };
+        return Err(if head.is_empty() || looks_like_vmdk(head) { truncated } else { VmdkError::NotVmdk });
     };
     let header = Header::parse(block)?;
     if length_bytes < header.first_grain_sector() * SECTOR_BYTES {
-        return Err(VmdkError::TruncatedPreamble {
-            offset_bytes: length_bytes,
-        });
+        return Err(VmdkError::TruncatedPreamble { offset_bytes: length_bytes });
     }
     match header.layout() {
         Layout::Front => {}
@@ -89,11 +81,7 @@ fn is_footer_marker(marker: &[u8; SECTOR_BYTES as usize]) -> bool {
 fn check_directory(header: &Header, sector: u64, end_bytes: u64) -> Result<(), VmdkError> {
     let end_sector = sector.checked_add(header.directory_sectors());
     let fits = end_sector.is_some_and(|end| end <= end_bytes / SECTOR_BYTES) && sector >= header.first_grain_sector();
-    if fits {
-        Ok(())
-    } else {
-        Err(VmdkError::DirectoryMissing { sector })
-    }
+    if fits { Ok(()) } else { Err(VmdkError::DirectoryMissing { sector }) }
 }
 
 #[cfg(test)]
@@ -103,11 +91,7 @@ mod tests {
 
     fn check(stream: &[u8], tail_bytes: usize) -> Result<Header, VmdkError> {
         let head = &stream[..stream.len().min(65_536)];
-        check_container(
-            head,
-            &stream[stream.len().saturating_sub(tail_bytes)..],
-            stream.len() as u64,
-        )
+        check_container(head, &stream[stream.len().saturating_sub(tail_bytes)..], stream.len() as u64)
     }
 
     #[test]
@@ -128,15 +112,8 @@ mod tests {
 
     #[test]
     fn every_cut_of_a_stream_with_a_footer_is_found() {
-        for stream in [
-            samples::esxi().out,
-            samples::virtualbox().out,
-            samples::xen_orchestra().out,
-        ] {
-            for length in (0..stream.len())
-                .step_by(SECTOR)
-                .chain(stream.len() - 1600..stream.len())
-            {
+        for stream in [samples::esxi().out, samples::virtualbox().out, samples::xen_orchestra().out] {
+            for length in (0..stream.len()).step_by(SECTOR).chain(stream.len() - 1600..stream.len()) {
                 assert!(check(&stream[..length], 1536).is_err(), "{length} of {}", stream.len());
             }
         }
@@ -146,10 +123,7 @@ mod tests {
     fn front_loaded_streams_need_their_preamble() {
         let stream = samples::qemu().out;
         let offset_bytes = 65_535;
-        assert_eq!(
-            check(&stream[..65_535], 1536),
-            Err(VmdkError::TruncatedPreamble { offset_bytes })
-        );
+        assert_eq!(check(&stream[..65_535], 1536), Err(VmdkError::TruncatedPreamble { offset_bytes }));
         assert!(check(&stream[..65_536], 1536).is_ok());
     }
 
@@ -160,24 +134,14 @@ mod tests {
         let sectors = |sectors: u64| length - sectors * SECTOR as u64;
         assert_eq!(
             check(&whole[..whole.len() - SECTOR], 1536),
-            Err(VmdkError::MissingEndOfStream {
-                offset_bytes: sectors(1)
-            })
+            Err(VmdkError::MissingEndOfStream { offset_bytes: sectors(1) })
         );
         let mut no_footer = whole.clone();
         no_footer.drain(whole.len() - 3 * SECTOR..whole.len() - SECTOR);
-        assert_eq!(
-            check(&no_footer, 1536),
-            Err(VmdkError::MissingFooter {
-                offset_bytes: sectors(2)
-            })
-        );
+        assert_eq!(check(&no_footer, 1536), Err(VmdkError::MissingFooter { offset_bytes: sectors(2) }));
         let mut other_footer = whole.clone();
         other_footer[whole.len() - 2 * SECTOR + 12] ^= 1;
-        let mismatch = VmdkError::FooterMismatch {
-            offset_bytes: sectors(2),
-            field: "capacity",
-        };
+        let mismatch = VmdkError::FooterMismatch { offset_bytes: sectors(2), field: "capacity" };
         assert_eq!(check(&other_footer, 1536), Err(mismatch));
         let mut elsewhere = whole.clone();
         for sector in [0, 127, 1 << 31, u64::MAX] {
@@ -185,10 +149,7 @@ mod tests {
             assert!(check(&elsewhere, 1536).is_err(), "directory at {sector}");
         }
         assert_eq!(check(b"PK\x03\x04", 1536), Err(VmdkError::NotVmdk));
-        assert_eq!(
-            check(b"KDMV", 1536),
-            Err(VmdkError::TruncatedHeader { offset_bytes: 4 })
-        );
+        assert_eq!(check(b"KDMV", 1536), Err(VmdkError::TruncatedHeader { offset_bytes: 4 }));
         assert_eq!(check(b"", 1536), Err(VmdkError::TruncatedHeader { offset_bytes: 0 }));
     }
 

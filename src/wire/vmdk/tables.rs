@@ -74,10 +74,7 @@ impl Tables {
         let range = self
             .received
             .entry(grain / self.table_entries)
-            .or_insert_with(|| Received {
-                tally: Tally::default(),
-                seen: vec![0; words].into_boxed_slice(),
-            });
+            .or_insert_with(|| Received { tally: Tally::default(), seen: vec![0; words].into_boxed_slice() });
         let (word, bit) = ((entry / 64) as usize, 1 << (entry % 64));
         let fresh = range.seen[word] & bit == 0;
         range.seen[word] |= bit;
@@ -106,10 +103,7 @@ impl Tables {
         let missing = (self.table_count - (position * ENTRIES_PER_BLOCK).min(self.table_count)) as usize;
         let directory = match &mut self.directory {
             Some(directory) if directory.sector == sector => directory,
-            other => other.insert(Directory {
-                sector,
-                tables: Vec::new(),
-            }),
+            other => other.insert(Directory { sector, tables: Vec::new() }),
         };
         directory.tables.extend(entries(block).take(missing));
     }
@@ -135,26 +129,17 @@ impl Tables {
                 directory
             }
             _ => {
-                return Err(VmdkError::DirectoryMissing {
-                    sector: directory_sector,
-                });
+                return Err(VmdkError::DirectoryMissing { sector: directory_sector });
             }
         };
         for (table, &sector) in (0..).zip(&directory.tables) {
             let listed = match sector {
                 0 => Tally::default(),
-                sector => *self
-                    .listed
-                    .get(&u64::from(sector))
-                    .ok_or(VmdkError::TableMissing { table, sector })?,
+                sector => *self.listed.get(&u64::from(sector)).ok_or(VmdkError::TableMissing { table, sector })?,
             };
             let received = self.received.get(&table).map(|range| range.tally).unwrap_or_default();
             if listed != received {
-                return Err(VmdkError::TableMismatch {
-                    table,
-                    listed: listed.grains,
-                    received: received.grains,
-                });
+                return Err(VmdkError::TableMismatch { table, listed: listed.grains, received: received.grains });
             }
         }
         Ok(())

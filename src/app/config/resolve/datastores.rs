@@ -17,21 +17,13 @@ pub(super) fn resolve(checks: &Checks, sections: Vec<(String, Fields)>, state: O
     if sections.is_empty() {
         return state.into_iter().map(built_in).collect();
     }
-    let mut taken = Taken {
-        checks,
-        state,
-        places: Vec::new(),
-    };
+    let mut taken = Taken { checks, state, places: Vec::new() };
     let mut datastores = Vec::new();
     for (name, fields) in &sections {
         check_name(checks, name, fields);
         if let Some((backing, span)) = backing(checks, fields) {
             taken.claim(name, &backing, &span);
-            datastores.push(Datastore {
-                name: name.clone(),
-                backing,
-                built_in: false,
-            });
+            datastores.push(Datastore { name: name.clone(), backing, built_in: false });
         }
     }
     datastores.sort_by(|one, other| one.name.cmp(&other.name));
@@ -40,11 +32,7 @@ pub(super) fn resolve(checks: &Checks, sections: Vec<(String, Fields)>, state: O
 
 fn built_in(state: &State) -> Datastore {
     let path = state.dir.join("datastore");
-    Datastore {
-        name: "default".to_owned(),
-        backing: Backing::Directory(path),
-        built_in: true,
-    }
+    Datastore { name: "default".to_owned(), backing: Backing::Directory(path), built_in: true }
 }
 
 fn check_name(checks: &Checks, name: &str, fields: &Fields) {
@@ -63,20 +51,12 @@ fn backing(checks: &Checks, fields: &Fields) -> Option<(Backing, Span)> {
     match (fields.has("path"), fields.has("device")) {
         (true, true) => {
             let message = format!("[{}] has both `path` and `device`", fields.label);
-            checks.report.mistake(
-                &fields.span_of("device"),
-                message,
-                "keep one, or make two datastores of them",
-            );
+            checks.report.mistake(&fields.span_of("device"), message, "keep one, or make two datastores of them");
             None
         }
         (false, false) => {
             let message = format!("[{}] has neither `path` nor `device`", fields.label);
-            checks.report.mistake(
-                &fields.span,
-                message,
-                "set `path` to a directory or `device` to a block device",
-            );
+            checks.report.mistake(&fields.span, message, "set `path` to a directory or `device` to a block device");
             None
         }
         (true, false) => directory(checks, checks.path(fields, "path")?),
@@ -89,15 +69,9 @@ fn directory(checks: &Checks, field: Field<PathBuf>) -> Option<(Backing, Span)> 
     match std::fs::metadata(&field.value) {
         Ok(metadata) if metadata.is_dir() => return Some((Backing::Directory(field.value), field.span)),
         Ok(metadata) if metadata.file_type().is_block_device() => {
-            checks.report.mistake(
-                &field.span,
-                format!("{shown} is a block device"),
-                "use `device` instead of `path`",
-            );
+            checks.report.mistake(&field.span, format!("{shown} is a block device"), "use `device` instead of `path`");
         }
-        Ok(_) => checks
-            .report
-            .mistake(&field.span, format!("{shown} is not a directory"), "name a directory"),
+        Ok(_) => checks.report.mistake(&field.span, format!("{shown} is not a directory"), "name a directory"),
         Err(error) => {
             checks.report.mistake(
                 &field.span,
@@ -116,22 +90,12 @@ fn device(checks: &Checks, field: Field<PathBuf>) -> Option<(Backing, Span)> {
             return Some((Backing::Device(field.value), field.span));
         }
         Ok(metadata) if metadata.is_dir() => {
-            checks.report.mistake(
-                &field.span,
-                format!("{shown} is a directory"),
-                "use `path` instead of `device`",
-            );
+            checks.report.mistake(&field.span, format!("{shown} is a directory"), "use `path` instead of `device`");
         }
         Ok(_) => {
-            checks.report.mistake(
-                &field.span,
-                format!("{shown} is not a block device"),
-                "name one; see `lsblk -p`",
-            );
+            checks.report.mistake(&field.span, format!("{shown} is not a block device"), "name one; see `lsblk -p`");
         }
-        Err(error) => checks
-            .report
-            .mistake(&field.span, format!("{shown}: {error}"), "name one of `lsblk -p`"),
+        Err(error) => checks.report.mistake(&field.span, format!("{shown}: {error}"), "name one of `lsblk -p`"),
     }
     None
 }
@@ -149,16 +113,10 @@ impl Taken<'_> {
         let (Backing::Directory(path) | Backing::Device(path)) = backing;
         let place = real(path);
         let report = self.checks.report;
-        if let Some((other, theirs)) = self
-            .places
-            .iter()
-            .find(|(_, theirs)| place.starts_with(theirs) || theirs.starts_with(&place))
+        if let Some((other, theirs)) =
+            self.places.iter().find(|(_, theirs)| place.starts_with(theirs) || theirs.starts_with(&place))
         {
-            let relation = if *theirs == place {
-                "the same place as"
-            } else {
-                "a place that overlaps with"
-            };
+            let relation = if *theirs == place { "the same place as" } else { "a place that overlaps with" };
             report.mistake(
                 span,
                 format!("datastore {name} is {relation} datastore {other}"),

@@ -12,10 +12,7 @@ use crate::limits::CONFIG_NAME_BYTES;
 
 /// The users, in the order of their names.
 pub(super) fn resolve(checks: &Checks, sections: Vec<(String, Fields)>) -> Vec<User> {
-    let mut users: Vec<User> = sections
-        .iter()
-        .filter_map(|(name, fields)| user(checks, name, fields))
-        .collect();
+    let mut users: Vec<User> = sections.iter().filter_map(|(name, fields)| user(checks, name, fields)).collect();
     users.sort_by(|one, other| one.name.cmp(&other.name));
     users
 }
@@ -32,23 +29,15 @@ fn user(checks: &Checks, name: &str, fields: &Fields) -> Option<User> {
     let role = fields.choice("role");
     if role.is_none() && !fields.has("role") {
         let message = format!("[{}] has no role", fields.label);
-        checks
-            .report
-            .mistake(&fields.span, message, "set `role` to admin, operator or reader");
+        checks.report.mistake(&fields.span, message, "set `role` to admin, operator or reader");
     }
     let secret = secret(checks, fields)?;
-    Some(User {
-        name: name.to_owned(),
-        role: role.map_or(Role::Reader, |field| field.value),
-        secret,
-    })
+    Some(User { name: name.to_owned(), role: role.map_or(Role::Reader, |field| field.value), secret })
 }
 
 fn secret(checks: &Checks, fields: &Fields) -> Option<Secret> {
-    let given: Vec<&str> = ["password_hash", "password_file", "password"]
-        .into_iter()
-        .filter(|key| fields.has(key))
-        .collect();
+    let given: Vec<&str> =
+        ["password_hash", "password_file", "password"].into_iter().filter(|key| fields.has(key)).collect();
     match given[..] {
         [] => {
             let message = format!("[{}] has no password", fields.label);
@@ -69,9 +58,7 @@ fn secret(checks: &Checks, fields: &Fields) -> Option<Secret> {
         }
         [_, second, ..] => {
             let message = format!("[{}] has {}", fields.label, given.join(" and "));
-            checks
-                .report
-                .mistake(&fields.span_of(second), message, "keep one of them");
+            checks.report.mistake(&fields.span_of(second), message, "keep one of them");
             None
         }
     }
@@ -103,31 +90,20 @@ fn from_file(checks: &Checks, fields: &Fields) -> Option<Secret> {
     let line = text.lines().next().unwrap_or_default();
     if line.is_empty() {
         let message = format!("{} is empty", field.value.display());
-        checks.report.mistake(
-            &field.span,
-            message,
-            "write the password or its argon2id hash on its first line",
-        );
+        checks.report.mistake(&field.span, message, "write the password or its argon2id hash on its first line");
         return None;
     }
     if std::fs::metadata(&field.value).is_ok_and(|metadata| metadata.mode() & 0o007 != 0) {
         let message = format!("{} is open to every user of this machine", field.value.display());
         checks.report.warning(&field.span, message, "chmod 600");
     }
-    Some(if is_argon2id(line) {
-        Secret::Hash(line.to_owned())
-    } else {
-        Secret::Plain(line.to_owned())
-    })
+    Some(if is_argon2id(line) { Secret::Hash(line.to_owned()) } else { Secret::Plain(line.to_owned()) })
 }
 
 /// Whether `text` has the PHC form of an argon2id hash: `$argon2id$v=19$m=65536,t=3,p=4$SALT$HASH`.
 fn is_argon2id(text: &str) -> bool {
     let base64 = |part: &str| {
-        !part.is_empty()
-            && part
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/')
+        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/')
     };
     let parts: Vec<&str> = text.split('$').collect();
     matches!(parts[..], ["", "argon2id", version, costs, salt, hash]

@@ -35,12 +35,7 @@ pub(super) struct RealFiles {
 
 impl RealFiles {
     pub(super) fn new(roots: &[PathBuf]) -> Self {
-        Self {
-            roots: roots.to_vec(),
-            trees: Vec::new(),
-            seen: HashSet::new(),
-            round: 0,
-        }
+        Self { roots: roots.to_vec(), trees: Vec::new(), seen: HashSet::new(), round: 0 }
     }
 
     /// The next file of at most `most_bytes`.
@@ -55,12 +50,7 @@ impl RealFiles {
         self.seen.clear();
         self.trees = self.roots.iter().map(|root| Tree::new(root)).collect();
         self.next_of_round(most_bytes).ok_or_else(|| SourceError::NoFiles {
-            searched: self
-                .roots
-                .iter()
-                .map(|root| root.display().to_string())
-                .collect::<Vec<_>>()
-                .join(", "),
+            searched: self.roots.iter().map(|root| root.display().to_string()).collect::<Vec<_>>().join(", "),
         })
     }
 
@@ -78,11 +68,7 @@ impl RealFiles {
             // What this user may not read is passed over.
             let Ok(file) = File::open(&path) else { continue };
             self.trees[index].given_bytes += metadata.len();
-            return Some(Found {
-                file,
-                length_bytes: metadata.len(),
-                name: self.name_of(&path),
-            });
+            return Some(Found { file, length_bytes: metadata.len(), name: self.name_of(&path) });
         }
         None
     }
@@ -104,10 +90,7 @@ struct Tree {
 
 impl Tree {
     fn new(root: &Path) -> Self {
-        Self {
-            ahead: VecDeque::from([root.to_path_buf()]),
-            given_bytes: 0,
-        }
+        Self { ahead: VecDeque::from([root.to_path_buf()]), given_bytes: 0 }
     }
 
     fn next_file(&mut self) -> Option<(PathBuf, Metadata)> {
@@ -119,12 +102,8 @@ impl Tree {
                 return Some((path, metadata));
             }
             if metadata.is_dir() {
-                let mut inside: Vec<PathBuf> = fs::read_dir(&path)
-                    .into_iter()
-                    .flatten()
-                    .flatten()
-                    .map(|entry| entry.path())
-                    .collect();
+                let mut inside: Vec<PathBuf> =
+                    fs::read_dir(&path).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
                 inside.sort_unstable_by(|one, other| other.cmp(one));
                 inside.into_iter().for_each(|path| self.ahead.push_front(path));
             }

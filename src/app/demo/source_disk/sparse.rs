@@ -21,13 +21,7 @@ pub(super) fn fill(image: &File, path: &Path, size_bytes: u64, files: &mut RealF
     let mut left_bytes = data_bytes(size_bytes);
     let description_mib = left_bytes >> 20;
     let mut file_count = 0;
-    let mut out = BufWriter::with_capacity(
-        DATA_BYTES as usize,
-        Striped {
-            image,
-            written_bytes: 0,
-        },
-    );
+    let mut out = BufWriter::with_capacity(DATA_BYTES as usize, Striped { image, written_bytes: 0 });
     while left_bytes > 0 {
         let found = files.next(size_bytes / 16)?;
         let copied_bytes =
@@ -36,9 +30,7 @@ pub(super) fn fill(image: &File, path: &Path, size_bytes: u64, files: &mut RealF
         file_count += 1;
     }
     out.flush().map_err(at(path))?;
-    Ok(format!(
-        "{file_count} files of this machine with holes between, {description_mib} MiB"
-    ))
+    Ok(format!("{file_count} files of this machine with holes between, {description_mib} MiB"))
 }
 
 /// How much data the stripes of a disk hold.

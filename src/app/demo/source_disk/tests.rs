@@ -12,9 +12,7 @@ fn trees(dir: &Path) -> Vec<PathBuf> {
     for (index, root) in roots.iter().enumerate() {
         fs::create_dir_all(root.join("deep/er")).unwrap();
         for number in 1..40_usize {
-            let content: Vec<u8> = (0..number * 5000)
-                .map(|byte| (byte * 31 + number + index) as u8 | 1)
-                .collect();
+            let content: Vec<u8> = (0..number * 5000).map(|byte| (byte * 31 + number + index) as u8 | 1).collect();
             let below = if number % 3 == 0 { "deep/er" } else { "" };
             fs::write(root.join(below).join(format!("file-{number:02}")), content).unwrap();
         }
@@ -26,10 +24,8 @@ fn trees(dir: &Path) -> Vec<PathBuf> {
 }
 
 fn names_in(dir: &Path) -> Vec<String> {
-    let mut names: Vec<String> = fs::read_dir(dir)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let mut names: Vec<String> =
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
@@ -67,18 +63,10 @@ fn without_mke2fs_the_disk_is_real_files_with_holes_between() {
     let mut stream = Vec::new();
     let mut files = RealFiles::new(&roots);
     while stream.len() < 7 * MIB as usize {
-        files
-            .next(size_bytes / 16)
-            .unwrap()
-            .file
-            .read_to_end(&mut stream)
-            .unwrap();
+        files.next(size_bytes / 16).unwrap().file.read_to_end(&mut stream).unwrap();
     }
     let data: Vec<u8> = image.chunks(MIB as usize).step_by(3).flatten().copied().collect();
-    assert!(
-        data == stream[..data.len()],
-        "the stripes hold the files one behind the other"
-    );
+    assert!(data == stream[..data.len()], "the stripes hold the files one behind the other");
 }
 
 #[test]
@@ -95,30 +83,15 @@ fn with_mke2fs_the_disk_is_a_sound_file_system_of_real_files() {
     assert_well_filled(&disk);
     assert_eq!(names_in(&dir), ["source.raw"]);
 
-    let check = Command::new(mke2fs.with_file_name("e2fsck"))
-        .arg("-fn")
-        .arg(&disk.path)
-        .output()
-        .unwrap();
+    let check = Command::new(mke2fs.with_file_name("e2fsck")).arg("-fn").arg(&disk.path).output().unwrap();
     assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stdout));
     let original = roots[1].join("deep/er/file-39");
     let inside = Path::new("/").join(original.strip_prefix("/").unwrap());
     let dump = scratch.path().join("dump");
     let request = format!("dump \"{}\" \"{}\"", inside.display(), dump.display());
     let debugfs = mke2fs.with_file_name("debugfs");
-    assert!(
-        Command::new(debugfs)
-            .args(["-R", &request])
-            .arg(&disk.path)
-            .output()
-            .unwrap()
-            .status
-            .success()
-    );
-    assert!(
-        fs::read(&dump).unwrap() == fs::read(&original).unwrap(),
-        "a file reads back as it was"
-    );
+    assert!(Command::new(debugfs).args(["-R", &request]).arg(&disk.path).output().unwrap().status.success());
+    assert!(fs::read(&dump).unwrap() == fs::read(&original).unwrap(), "a file reads back as it was");
 }
 
 #[test]
@@ -142,11 +115,7 @@ fn the_same_trees_give_the_same_files_in_the_same_order() {
     let distinct: std::collections::HashSet<_> = first.iter().collect();
     assert_eq!(distinct.len(), 100, "a second round has other names");
     // Two trees of 39 files each: links and empty files are not among them.
-    assert!(
-        !first[77].starts_with("copy-2") && first[78].starts_with("copy-2"),
-        "{:?}",
-        &first[77..79]
-    );
+    assert!(!first[77].starts_with("copy-2") && first[78].starts_with("copy-2"), "{:?}", &first[77..79]);
 }
 
 #[test]
@@ -158,18 +127,12 @@ fn a_failure_leaves_nothing_behind() {
 
     let failing = script(scratch.path(), "echo no such feature >&2; exit 3");
     let error = make_from(&dir, 16 * MIB, &roots, Some(&failing)).unwrap_err();
-    assert!(
-        matches!(&error, SourceError::Mke2fs { stderr, .. } if stderr == "no such feature"),
-        "{error}"
-    );
+    assert!(matches!(&error, SourceError::Mke2fs { stderr, .. } if stderr == "no such feature"), "{error}");
     assert_eq!(names_in(&dir), [""; 0]);
 
     let missing = scratch.path().join("absent");
     let error = make_from(&dir, 16 * MIB, &roots, Some(&missing)).unwrap_err();
-    assert!(
-        matches!(&error, SourceError::Io { path, .. } if *path == missing),
-        "{error}"
-    );
+    assert!(matches!(&error, SourceError::Io { path, .. } if *path == missing), "{error}");
     assert_eq!(names_in(&dir), [""; 0]);
 
     for mke2fs in [None, Some(failing.as_path())] {
@@ -192,14 +155,8 @@ fn an_image_that_is_already_there_is_not_touched() {
 fn odd_sizes_and_full_disks_are_refused() {
     let scratch = tempfile::tempdir().unwrap();
     for size_bytes in [0, MIB, 16 * MIB + 1, u64::MAX] {
-        assert!(
-            matches!(make(scratch.path(), size_bytes), Err(SourceError::Size { .. })),
-            "{size_bytes}"
-        );
+        assert!(matches!(make(scratch.path(), size_bytes), Err(SourceError::Size { .. })), "{size_bytes}");
     }
-    assert!(matches!(
-        check_space(scratch.path(), u64::MAX),
-        Err(SourceError::NoSpace { .. })
-    ));
+    assert!(matches!(check_space(scratch.path(), u64::MAX), Err(SourceError::NoSpace { .. })));
     assert_eq!(names_in(scratch.path()), [""; 0]);
 }

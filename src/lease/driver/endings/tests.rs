@@ -23,24 +23,14 @@ async fn abort_cuts_the_transfer_waits_for_it_and_then_cleans_up() {
     assert_eq!(grant.flow.reason(), Some(broken()));
     pass(100).await;
     assert!(!aborting.is_finished());
-    assert_eq!(
-        stage.storage.calls(),
-        ["prepare vm1"],
-        "nothing is removed under an open transfer"
-    );
-    assert_eq!(
-        stage.grant(&view, 1, Purpose::Upload).await.err(),
-        Some(Denied::NotFound)
-    );
+    assert_eq!(stage.storage.calls(), ["prepare vm1"], "nothing is removed under an open transfer");
+    assert_eq!(stage.grant(&view, 1, Purpose::Upload).await.err(), Some(Denied::NotFound));
     let second = stage.leases.abort(&view.id, None).await;
     assert!(matches!(second, Err(Fault::InvalidState { .. })), "{second:?}");
 
     assert_eq!(grant.settle(Outcome::Delivered(delivery())).await, Err(broken()));
     aborting.await.unwrap().unwrap();
-    assert_eq!(
-        stage.storage.calls()[1..],
-        ["remove vm1 prepared 2 started [true, false]"]
-    );
+    assert_eq!(stage.storage.calls()[1..], ["remove vm1 prepared 2 started [true, false]"]);
     assert_eq!(stage.fault(&view.id).await, broken());
     let task = stage.leases.task(&view.task).await.unwrap();
     assert_eq!((task.state, task.cancelled), (TaskState::Error, false));
@@ -58,10 +48,7 @@ async fn a_transfer_that_does_not_let_go_delays_the_cleanup_but_keeps_the_target
     assert_eq!(stage.storage.calls().len(), 2);
     let taken = stage.leases.create(spec(Kind::Import, "vm1", 1), None).await;
     assert!(matches!(taken, Err(Fault::FileLocked { .. })), "{taken:?}");
-    assert_eq!(
-        grant.settle(Outcome::Delivered(delivery())).await,
-        Err(Fault::RequestCanceled)
-    );
+    assert_eq!(grant.settle(Outcome::Delivered(delivery())).await, Err(Fault::RequestCanceled));
     stage.import(1).await;
 }
 
@@ -78,10 +65,7 @@ async fn an_export_leaves_what_is_stored_alone() {
     let aborting = tokio::spawn(async move { leases.abort(&id, None).await });
     second.flow.cancelled().await;
     let taken = stage.leases.create(spec(Kind::Import, "vm1", 1), None).await;
-    assert!(
-        matches!(taken, Err(Fault::FileLocked { .. })),
-        "held while a download is open: {taken:?}"
-    );
+    assert!(matches!(taken, Err(Fault::FileLocked { .. })), "held while a download is open: {taken:?}");
     drop(second);
     aborting.await.unwrap().unwrap();
     assert_eq!(stage.storage.calls(), ["prepare vm1"]);
@@ -90,10 +74,7 @@ async fn an_export_leaves_what_is_stored_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn complete_waits_for_the_tail_of_an_upload() {
-    let stage = Stage::with(Timeouts {
-        renewal: Renewal::Client,
-        ..Timeouts::default()
-    });
+    let stage = Stage::with(Timeouts { renewal: Renewal::Client, ..Timeouts::default() });
     let view = stage.import(2).await;
     stage.deliver(&view, 1).await;
     pass(250_000).await;
@@ -108,11 +89,7 @@ async fn complete_waits_for_the_tail_of_an_upload() {
     assert!(!completing.is_finished());
     assert_eq!(stage.state(&view.id).await, LeaseState::Ready);
     let another = stage.grant(&view, 1, Purpose::Upload).await;
-    assert_eq!(
-        another.err(),
-        Some(Denied::Busy),
-        "a new transfer would put the end off"
-    );
+    assert_eq!(another.err(), Some(Denied::Busy), "a new transfer would put the end off");
     grant.settle(Outcome::Delivered(delivery())).await.unwrap();
     completing.await.unwrap().unwrap();
     assert_eq!(stage.state(&view.id).await, LeaseState::Done);
@@ -127,13 +104,8 @@ async fn complete_fails_when_the_upload_it_waited_for_fails() {
     let completing = tokio::spawn(async move { leases.complete(&id).await });
     pass(5_000).await;
     drop(grant);
-    let Err(Fault::FileFault { file, reason }) = completing.await.unwrap() else {
-        panic!("completed")
-    };
-    assert_eq!(
-        (file.as_str(), reason.as_str()),
-        ("[default] vm1/disk-0.raw", "not arrived yet: disk 0.vmdk")
-    );
+    let Err(Fault::FileFault { file, reason }) = completing.await.unwrap() else { panic!("completed") };
+    assert_eq!((file.as_str(), reason.as_str()), ("[default] vm1/disk-0.raw", "not arrived yet: disk 0.vmdk"));
     stage.deliver(&view, 0).await;
     stage.leases.complete(&view.id).await.unwrap();
 }
@@ -158,10 +130,7 @@ async fn cancelling_the_task_aborts_the_lease() {
     let task = stage.leases.task(&view.task).await.unwrap();
     assert_eq!((task.state, task.cancelled), (TaskState::Error, true));
     assert_eq!(stage.fault(&view.id).await, Fault::RequestCanceled);
-    assert!(matches!(
-        stage.leases.cancel_task(&view.task).await,
-        Err(Fault::InvalidState { .. })
-    ));
+    assert!(matches!(stage.leases.cancel_task(&view.task).await, Err(Fault::InvalidState { .. })));
     pass(10).await;
     assert_eq!(stage.storage.calls().len(), 2);
 }
@@ -171,44 +140,27 @@ async fn storage_that_fails_under_a_transfer_ends_the_lease() {
     let stage = Stage::new();
     let view = stage.import(2).await;
     let (failing, other) = (stage.upload(&view, 0).await, stage.upload(&view, 1).await);
-    let full = Fault::NoDiskSpace {
-        file: "[default] vm1/disk-0.raw".into(),
-        datastore: "default".into(),
-    };
+    let full = Fault::NoDiskSpace { file: "[default] vm1/disk-0.raw".into(), datastore: "default".into() };
     failing.settle(Outcome::Fatal(full.clone())).await.unwrap();
     assert_eq!(other.flow.reason(), Some(full.clone()));
     drop(other);
     pass(10).await;
     assert_eq!(stage.fault(&view.id).await, full);
-    assert_eq!(
-        stage.storage.calls()[1..],
-        ["remove vm1 prepared 2 started [true, true]"]
-    );
-    assert_eq!(
-        stage.metric("diskferry_lease_aborts_total{reason=\"storage\"}"),
-        Some(1.0)
-    );
+    assert_eq!(stage.storage.calls()[1..], ["remove vm1 prepared 2 started [true, true]"]);
+    assert_eq!(stage.metric("diskferry_lease_aborts_total{reason=\"storage\"}"), Some(1.0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_cannot_be_prepared_is_cleaned_up_before_its_caller_hears() {
     let storage = Arc::new(Storage::default());
-    let taken = Fault::DuplicateName {
-        name: "vm1/disk-0.raw".into(),
-    };
+    let taken = Fault::DuplicateName { name: "vm1/disk-0.raw".into() };
     storage.prepare_faults.lock().unwrap().push_back(taken.clone());
     let stage = Stage::on(Memory::new(), storage, Timeouts::default());
     let refused = stage.leases.create(spec(Kind::Import, "vm1", 1), None).await;
     assert_eq!(refused, Err(taken.clone()));
-    assert_eq!(
-        stage.storage.calls(),
-        ["prepare vm1", "remove vm1 prepared 0 started [false]"]
-    );
+    assert_eq!(stage.storage.calls(), ["prepare vm1", "remove vm1 prepared 0 started [false]"]);
     let kept = &stage.leases.list().await[0];
-    assert_eq!(
-        (kept.state, kept.error.as_ref().unwrap().fault.clone()),
-        (LeaseState::Error, taken)
-    );
+    assert_eq!((kept.state, kept.error.as_ref().unwrap().fault.clone()), (LeaseState::Error, taken));
     stage.import(1).await;
 }
 
@@ -219,10 +171,7 @@ async fn an_abort_while_preparing_cleans_up_what_was_prepared() {
     let view = stage.leases.begin(spec(Kind::Import, "vm1", 1), None).await.unwrap();
     assert_eq!((view.state, &view.info), (LeaseState::Initializing, &None));
     stage.leases.progress(&view.id, 3).await.unwrap();
-    assert!(matches!(
-        stage.leases.complete(&view.id).await,
-        Err(Fault::InvalidState { .. })
-    ));
+    assert!(matches!(stage.leases.complete(&view.id).await, Err(Fault::InvalidState { .. })));
     let (leases, id) = (stage.leases.clone(), view.id.clone());
     let aborting = tokio::spawn(async move { leases.abort(&id, None).await });
     while stage.state(&view.id).await != LeaseState::Error {
@@ -231,10 +180,7 @@ async fn an_abort_while_preparing_cleans_up_what_was_prepared() {
     assert!(!aborting.is_finished());
     stage.storage.preparing_hangs.store(false, Ordering::SeqCst);
     aborting.await.unwrap().unwrap();
-    assert_eq!(
-        stage.storage.calls(),
-        ["prepare vm1", "remove vm1 prepared 1 started [false]"]
-    );
+    assert_eq!(stage.storage.calls(), ["prepare vm1", "remove vm1 prepared 1 started [false]"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -258,14 +204,8 @@ async fn an_ended_lease_is_forgotten_after_a_while() {
     pass(ENDED_LEASE_MS - 1_000).await;
     assert_eq!(stage.state(&view.id).await, LeaseState::Error);
     pass(2_000).await;
-    assert!(matches!(
-        stage.leases.get(&view.id).await,
-        Err(Fault::ManagedObjectNotFound { .. })
-    ));
-    assert!(matches!(
-        stage.leases.task(&view.task).await,
-        Err(Fault::ManagedObjectNotFound { .. })
-    ));
+    assert!(matches!(stage.leases.get(&view.id).await, Err(Fault::ManagedObjectNotFound { .. })));
+    assert!(matches!(stage.leases.task(&view.task).await, Err(Fault::ManagedObjectNotFound { .. })));
     use crate::lease::journal::Journal;
     assert_eq!(stage.journal.clone().load().unwrap(), []);
     assert_eq!(stage.metric("diskferry_leases{state=\"error\"}"), Some(0.0));

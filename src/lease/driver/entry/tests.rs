@@ -11,11 +11,7 @@ use crate::lease::grant::Outcome;
 const SECOND: u64 = 1_000;
 
 fn renewal(renewal: Renewal) -> Timeouts {
-    Timeouts {
-        renewal,
-        idle_timeout_ms: 0,
-        ..Timeouts::default()
-    }
+    Timeouts { renewal, idle_timeout_ms: 0, ..Timeouts::default() }
 }
 
 #[tokio::test(start_paused = true)]
@@ -33,18 +29,8 @@ async fn a_transfer_that_stops_ends_its_lease_whatever_the_client_reports() {
         }
         assert!(still_ms < 120 * SECOND, "never noticed");
     }
-    assert!(
-        (60 * SECOND..=61 * SECOND).contains(&still_ms),
-        "noticed after {still_ms} ms"
-    );
-    let Some(Fault::Stalled {
-        disk,
-        offset_bytes,
-        idle_ms,
-    }) = grant.flow.reason()
-    else {
-        panic!("{grant:?}")
-    };
+    assert!((60 * SECOND..=61 * SECOND).contains(&still_ms), "noticed after {still_ms} ms");
+    let Some(Fault::Stalled { disk, offset_bytes, idle_ms }) = grant.flow.reason() else { panic!("{grant:?}") };
     assert_eq!((disk.as_str(), offset_bytes), ("disk 1.vmdk", 500));
     assert!((60 * SECOND..=61 * SECOND).contains(&idle_ms));
     let settled = grant.settle(Outcome::Delivered(delivery())).await;
@@ -52,10 +38,7 @@ async fn a_transfer_that_stops_ends_its_lease_whatever_the_client_reports() {
     pass(1).await;
     assert_eq!(stage.storage.calls()[1], "remove vm1 prepared 2 started [false, true]");
     assert!(matches!(stage.fault(&view.id).await, Fault::Stalled { .. }));
-    assert_eq!(
-        stage.metric("diskferry_lease_aborts_total{reason=\"stalled\"}"),
-        Some(1.0)
-    );
+    assert_eq!(stage.metric("diskferry_lease_aborts_total{reason=\"stalled\"}"), Some(1.0));
     let stalled = stage.metric("diskferry_lease_stall_seconds_total").unwrap();
     assert!((59.0..=61.0).contains(&stalled), "{stalled}");
 }
@@ -64,22 +47,11 @@ async fn a_transfer_that_stops_ends_its_lease_whatever_the_client_reports() {
 async fn a_stall_names_the_offset_in_the_whole_stream() {
     let stage = Stage::new();
     let view = stage.import(1).await;
-    stage
-        .upload(&view, 0)
-        .await
-        .settle(Outcome::Interrupted(partial(7_000)))
-        .await
-        .unwrap();
+    stage.upload(&view, 0).await.settle(Outcome::Interrupted(partial(7_000))).await.unwrap();
     let grant = stage.grant(&view, 0, Purpose::Resume).await.unwrap();
     grant.flow.add(11);
     grant.flow.cancelled().await;
-    assert!(matches!(
-        grant.flow.reason(),
-        Some(Fault::Stalled {
-            offset_bytes: 7_011,
-            ..
-        })
-    ));
+    assert!(matches!(grant.flow.reason(), Some(Fault::Stalled { offset_bytes: 7_011, .. })));
 }
 
 #[tokio::test(start_paused = true)]
@@ -97,10 +69,7 @@ async fn flushing_to_slow_storage_is_no_stall() {
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_transfer_ends_its_lease() {
-    let stage = Stage::with(Timeouts {
-        min_rate_bytes_per_s: 1_000,
-        ..Timeouts::default()
-    });
+    let stage = Stage::with(Timeouts { min_rate_bytes_per_s: 1_000, ..Timeouts::default() });
     let view = stage.import(1).await;
     let grant = stage.upload(&view, 0).await;
     for _ in 0..30 {
@@ -112,12 +81,7 @@ async fn a_slow_transfer_ends_its_lease() {
         grant.flow.add(500);
         pass(SECOND).await;
     }
-    let Some(Fault::TooSlow {
-        bytes_per_s,
-        minimum_bytes_per_s,
-        ..
-    }) = grant.flow.reason()
-    else {
+    let Some(Fault::TooSlow { bytes_per_s, minimum_bytes_per_s, .. }) = grant.flow.reason() else {
         panic!("{:?}", grant.flow)
     };
     assert!(bytes_per_s < minimum_bytes_per_s && minimum_bytes_per_s == 1_000);
@@ -136,11 +100,7 @@ async fn a_client_that_only_renews_does_not_keep_an_import_alive() {
     assert!((300..=301).contains(&seconds), "{seconds}");
     assert_eq!(
         stage.fault(&view.id).await,
-        Fault::Stalled {
-            disk: "disk 0.vmdk".into(),
-            offset_bytes: 0,
-            idle_ms: 300 * SECOND
-        }
+        Fault::Stalled { disk: "disk 0.vmdk".into(), offset_bytes: 0, idle_ms: 300 * SECOND }
     );
     pass(1).await;
     assert_eq!(stage.storage.calls()[1], "remove vm1 prepared 1 started [false]");
@@ -177,10 +137,7 @@ async fn time_spent_preparing_does_not_count() {
 #[tokio::test(start_paused = true)]
 async fn an_export_and_a_whole_import_may_idle_while_they_are_renewed() {
     let stage = Stage::new();
-    let (whole, export) = (
-        stage.import(1).await,
-        stage.leases.create(other_export(), None).await.unwrap(),
-    );
+    let (whole, export) = (stage.import(1).await, stage.leases.create(other_export(), None).await.unwrap());
     stage.deliver(&whole, 0).await;
     for _ in 0..60 {
         pass(20 * SECOND).await;
@@ -195,11 +152,7 @@ fn other_export() -> crate::lease::LeaseSpec {
 
 #[tokio::test(start_paused = true)]
 async fn bytes_renew_a_lease_if_they_count() {
-    for (kind, survives) in [
-        (Renewal::Either, true),
-        (Renewal::Bytes, true),
-        (Renewal::Client, false),
-    ] {
+    for (kind, survives) in [(Renewal::Either, true), (Renewal::Bytes, true), (Renewal::Client, false)] {
         let stage = Stage::with(renewal(kind));
         let view = stage.import(1).await;
         let grant = stage.upload(&view, 0).await;
@@ -215,11 +168,7 @@ async fn bytes_renew_a_lease_if_they_count() {
 
 #[tokio::test(start_paused = true)]
 async fn progress_renews_a_lease_if_it_counts() {
-    for (kind, survives) in [
-        (Renewal::Either, true),
-        (Renewal::Bytes, false),
-        (Renewal::Client, true),
-    ] {
+    for (kind, survives) in [(Renewal::Either, true), (Renewal::Bytes, false), (Renewal::Client, true)] {
         let stage = Stage::with(renewal(kind));
         let view = stage.import(1).await;
         for _ in 0..10 {
@@ -259,10 +208,6 @@ async fn of_expiry_and_complete_at_one_moment_exactly_one_wins() {
         pass(1).await;
         let state = stage.state(&view.id).await;
         assert_eq!(state == LeaseState::Done, completed);
-        assert_eq!(
-            stage.storage.calls().len(),
-            if completed { 1 } else { 2 },
-            "removed exactly when it expired"
-        );
+        assert_eq!(stage.storage.calls().len(), if completed { 1 } else { 2 }, "removed exactly when it expired");
     }
 }

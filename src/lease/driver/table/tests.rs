@@ -15,11 +15,7 @@ use crate::lease::{Kind, Leases, TaskState};
 
 /// Runs one life of the server.
 fn life<T>(scene: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(scene)
 }
 
@@ -39,13 +35,7 @@ fn a_ready_lease_comes_back_with_its_disks_its_urls_and_its_full_time() {
         second.checkpoint(partial(4096)).await.unwrap();
         view
     });
-    let kept: Vec<_> = journal
-        .clone()
-        .load()
-        .unwrap()
-        .iter()
-        .map(|record| record.key().to_string())
-        .collect();
+    let kept: Vec<_> = journal.clone().load().unwrap().iter().map(|record| record.key().to_string()).collect();
     assert_eq!(kept, [format!("lease/{}", before.id), format!("task/{}", before.task)]);
     life(async {
         let stage = restart(&journal, &storage);
@@ -74,23 +64,14 @@ fn a_lease_that_was_being_prepared_fails_and_is_cleaned_up() {
     let id = LeaseId::from("lease-1");
     let lease = crate::lease::state::Lease::new(id.clone(), "task-1".into(), spec(Kind::Import, "vm1", 1), None);
     let task = Task::of(&lease, 0);
-    journal
-        .clone()
-        .commit(&[Change::Put(Record::Lease(lease)), Change::Put(Record::Task(task))])
-        .unwrap();
+    journal.clone().commit(&[Change::Put(Record::Lease(lease)), Change::Put(Record::Task(task))]).unwrap();
     life(async {
         let stage = restart(&journal, &storage);
         assert!(matches!(stage.fault(&id).await, Fault::SystemError { .. }));
-        assert_eq!(
-            stage.leases.task(&"task-1".into()).await.unwrap().state,
-            TaskState::Error
-        );
+        assert_eq!(stage.leases.task(&"task-1".into()).await.unwrap().state, TaskState::Error);
         pass(1).await;
         stage.import(1).await;
-        assert_eq!(
-            storage.calls(),
-            ["remove vm1 prepared 0 started [false]", "prepare vm1"]
-        );
+        assert_eq!(storage.calls(), ["remove vm1 prepared 0 started [false]", "prepare vm1"]);
     });
 }
 

@@ -43,11 +43,7 @@ fn good_bodies() {
     ] {
         for step in 1..=body.len() {
             let expected = Ok((payload.as_bytes().to_vec(), body.len(), true));
-            assert_eq!(
-                decode_in(body.as_bytes(), step),
-                expected,
-                "{body:?} in pieces of {step}"
-            );
+            assert_eq!(decode_in(body.as_bytes(), step), expected, "{body:?} in pieces of {step}");
         }
         for length in 0..body.len() {
             let verdict = decode(&body[..length]);
@@ -65,14 +61,7 @@ fn what_follows_the_body_is_left_alone() {
     assert_eq!(decode_in(body, usize::MAX), Ok((b"abc".to_vec(), 13, true)));
     let mut decoder = ChunkedDecoder::new();
     decoder.decode(b"0\r\n\r\n").unwrap();
-    assert_eq!(
-        decoder.decode(b"GET"),
-        Ok(Step {
-            consumed: 0,
-            payload: 0..0,
-            done: true
-        })
-    );
+    assert_eq!(decoder.decode(b"GET"), Ok(Step { consumed: 0, payload: 0..0, done: true }));
 }
 
 #[test]
@@ -82,25 +71,11 @@ fn payload_can_be_moved_past_the_decoder() {
     decoder.decode(b"100000\r\n").unwrap();
     assert_eq!(decoder.payload_ahead_bytes(), 1 << 20);
     decoder.skip_payload(1 << 19);
-    assert_eq!(
-        decoder.decode(b"xyz"),
-        Ok(Step {
-            consumed: 3,
-            payload: 0..3,
-            done: false
-        })
-    );
+    assert_eq!(decoder.decode(b"xyz"), Ok(Step { consumed: 3, payload: 0..3, done: false }));
     assert_eq!(decoder.payload_ahead_bytes(), (1 << 19) - 3);
     decoder.skip_payload((1 << 19) - 3);
     assert_eq!(decoder.payload_ahead_bytes(), 0);
-    assert_eq!(
-        decoder.decode(b"\r\n0\r\n\r\n"),
-        Ok(Step {
-            consumed: 7,
-            payload: 7..7,
-            done: true
-        })
-    );
+    assert_eq!(decoder.decode(b"\r\n0\r\n\r\n"), Ok(Step { consumed: 7, payload: 7..7, done: true }));
 }
 
 #[test]
@@ -231,21 +206,14 @@ fn malformed_bodies_are_refused() {
     }
     for extension in BAD_EXTENSIONS {
         for size in ["5", "0"] {
-            assert_eq!(
-                decode(&format!("{size}{extension}\r\n")),
-                Err(FramingError::Extension),
-                "{extension:?}"
-            );
+            assert_eq!(decode(&format!("{size}{extension}\r\n")), Err(FramingError::Extension), "{extension:?}");
         }
     }
     for body in BAD_LINE_ENDS {
         assert_eq!(decode(body), Err(FramingError::LineEnd), "{body:?}");
     }
     for trailer in BAD_TRAILERS {
-        for body in [
-            format!("0\r\n{trailer}\r\n\r\n"),
-            format!("0\r\nA: b\r\n{trailer}\r\n\r\n"),
-        ] {
+        for body in [format!("0\r\n{trailer}\r\n\r\n"), format!("0\r\nA: b\r\n{trailer}\r\n\r\n")] {
             assert_eq!(decode(&body), Err(FramingError::Trailer), "{body:?}");
         }
     }
@@ -262,26 +230,14 @@ fn the_decoder_remembers_that_it_failed() {
 fn lines_are_bounded() {
     let line = |length: usize| format!("0;{}\r\n", "x".repeat(length - 4));
     assert!(decode(&line(CHUNK_LINE_BYTES)).is_ok());
-    let too_long = FramingError::LineTooLong {
-        limit_bytes: CHUNK_LINE_BYTES,
-    };
+    let too_long = FramingError::LineTooLong { limit_bytes: CHUNK_LINE_BYTES };
     assert_eq!(decode(&line(CHUNK_LINE_BYTES + 1)), Err(too_long.clone()));
-    assert_eq!(
-        decode(&"0".repeat(CHUNK_LINE_BYTES)),
-        Err(too_long),
-        "even if it never ends"
-    );
+    assert_eq!(decode(&"0".repeat(CHUNK_LINE_BYTES)), Err(too_long), "even if it never ends");
     let trailer = |length: usize| format!("0\r\nX: {}\r\n\r\n", "y".repeat(length - 7));
     assert!(decode(&trailer(TRAILER_BYTES)).is_ok_and(|(_, _, done)| done));
-    let too_long = FramingError::TrailerTooLong {
-        limit_bytes: TRAILER_BYTES,
-    };
+    let too_long = FramingError::TrailerTooLong { limit_bytes: TRAILER_BYTES };
     assert_eq!(decode(&trailer(TRAILER_BYTES + 1)), Err(too_long.clone()));
-    assert_eq!(
-        decode(&format!("0\r\n{}", "X: y\r\n".repeat(TRAILER_BYTES / 6 + 1))),
-        Err(too_long),
-        "in many fields"
-    );
+    assert_eq!(decode(&format!("0\r\n{}", "X: y\r\n".repeat(TRAILER_BYTES / 6 + 1))), Err(too_long), "in many fields");
 }
 
 proptest! {

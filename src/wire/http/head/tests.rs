@@ -5,10 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn parsed(head: &str) -> Head {
-    parse_head(head.as_bytes())
-        .unwrap_or_else(|error| panic!("{head:?}: {error}"))
-        .unwrap()
-        .0
+    parse_head(head.as_bytes()).unwrap_or_else(|error| panic!("{head:?}: {error}")).unwrap().0
 }
 
 /// A request with these lines behind the request line; `Host` comes first.
@@ -23,16 +20,10 @@ fn a_request_of_curl() {
     let (head, length) = parse_head(text.as_bytes()).unwrap().unwrap();
     assert_eq!(length, text.len() - 4);
     assert_eq!((head.method(), head.version()), (&Method::Put, Version::Http11));
-    assert_eq!(
-        (head.path(), head.query()),
-        ("/nfc/t/disk%2d0.vmdk", Some("format=vmdk&x=?y"))
-    );
+    assert_eq!((head.path(), head.query()), ("/nfc/t/disk%2d0.vmdk", Some("format=vmdk&x=?y")));
     assert_eq!(head.target(), "/nfc/t/disk%2d0.vmdk?format=vmdk&x=?y");
     assert_eq!(head.host(), Some("ferry.example:8990"));
-    assert_eq!(
-        (head.field("user-AGENT"), head.field("Cookie"), head.field("Range")),
-        (Some("curl/8"), Some(""), None)
-    );
+    assert_eq!((head.field("user-AGENT"), head.field("Cookie"), head.field("Range")), (Some("curl/8"), Some(""), None));
     assert_eq!(head.framing(), Framing::Length(1 << 30));
     assert!(head.expects_continue() && head.keep_alive() && !head.must_close());
 }
@@ -67,11 +58,7 @@ fn targets() {
         ("http://url?q", "/", Some("q"), "url"),
     ] {
         let head = parsed(&format!("GET {target} HTTP/1.1\r\nHost: field\r\n\r\n"));
-        assert_eq!(
-            (head.path(), head.query(), head.host()),
-            (path, query, Some(host)),
-            "{target}"
-        );
+        assert_eq!((head.path(), head.query(), head.host()), (path, query, Some(host)), "{target}");
     }
     assert_eq!(parsed("OPTIONS * HTTP/1.1\r\nHost:\r\n\r\n").target(), "*");
 }
@@ -104,32 +91,17 @@ fn framings() {
         ("Content-Length: 0\r\n", Framing::Length(0), false),
         ("content-length:\t42 \r\n", Framing::Length(42), false),
         ("Content-Length: 0042\r\n", Framing::Length(42), false),
-        (
-            "Content-Length: 18446744073709551615\r\n",
-            Framing::Length(u64::MAX),
-            false,
-        ),
+        ("Content-Length: 18446744073709551615\r\n", Framing::Length(u64::MAX), false),
         ("Transfer-Encoding: chunked\r\n", Framing::Chunked, false),
         ("transfer-encoding: CHUNKED\r\n", Framing::Chunked, false),
-        (
-            "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
-            Framing::Chunked,
-            true,
-        ),
-        (
-            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
-            Framing::Chunked,
-            true,
-        ),
+        ("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", Framing::Chunked, true),
+        ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", Framing::Chunked, true),
     ] {
         let head = parsed(&request(lines));
         assert_eq!((head.framing(), head.must_close()), (framing, must_close), "{lines}");
         assert_eq!(head.keep_alive(), !must_close, "{lines}");
     }
-    assert_eq!(
-        parsed("POST / HTTP/1.0\r\nContent-Length: 3\r\n\r\n").framing(),
-        Framing::Length(3)
-    );
+    assert_eq!(parsed("POST / HTTP/1.0\r\nContent-Length: 3\r\n\r\n").framing(), Framing::Length(3));
 }
 
 #[test]
@@ -145,10 +117,7 @@ fn values_keep_their_text() {
 
 #[test]
 fn heads_may_arrive_in_any_pieces() {
-    let text = format!(
-        "\r\n{}GET / HTTP/1.1\r\nHost: h\r\n\r\n",
-        request("Content-Length: 0\r\n")
-    );
+    let text = format!("\r\n{}GET / HTTP/1.1\r\nHost: h\r\n\r\n", request("Content-Length: 0\r\n"));
     let first = 2 + request("Content-Length: 0\r\n").len();
     for length in 0..first {
         assert_eq!(parse_head(&text.as_bytes()[..length]), Ok(None), "{length}");
@@ -166,21 +135,13 @@ fn limits_have_their_own_errors() {
         request(&format!("X: {}\r\n", "a".repeat(length - without)))
     };
     assert!(parse_head(padded(HEAD_BYTES).as_bytes()).unwrap().is_some());
-    let too_long = Err(HeadError::TooLong {
-        limit_bytes: HEAD_BYTES,
-    });
+    let too_long = Err(HeadError::TooLong { limit_bytes: HEAD_BYTES });
     assert_eq!(parse_head(padded(HEAD_BYTES + 1).as_bytes()), too_long);
     assert_eq!(parse_head(&padded(2 * HEAD_BYTES).as_bytes()[..HEAD_BYTES]), Ok(None));
-    assert_eq!(
-        parse_head(&padded(2 * HEAD_BYTES).as_bytes()[..HEAD_BYTES + 1]),
-        too_long
-    );
+    assert_eq!(parse_head(&padded(2 * HEAD_BYTES).as_bytes()[..HEAD_BYTES + 1]), too_long);
     let fields = |count: usize| request(&"X: y\r\n".repeat(count - 1));
     assert!(parse_head(fields(HEAD_FIELDS).as_bytes()).unwrap().is_some());
-    assert_eq!(
-        parse_head(fields(HEAD_FIELDS + 1).as_bytes()),
-        Err(HeadError::TooManyFields { limit: HEAD_FIELDS })
-    );
+    assert_eq!(parse_head(fields(HEAD_FIELDS + 1).as_bytes()), Err(HeadError::TooManyFields { limit: HEAD_FIELDS }));
 }
 
 /// Lines that end wrongly, or hide a control character that ends them for somebody else.
@@ -359,20 +320,8 @@ const BAD_CODINGS: [&str; 24] = [
     "identity\r\ntransfer-encoding: chunked",
 ];
 
-const BAD_HOSTS: [&str; 12] = [
-    "a b",
-    "a/b",
-    "a,b",
-    "a@b",
-    "a\\b",
-    "a?b",
-    "a#b",
-    "a<b",
-    "h\r\nHost: h",
-    "h\r\nhost: i",
-    "\r\nHost: h",
-    "h\u{e9}",
-];
+const BAD_HOSTS: [&str; 12] =
+    ["a b", "a/b", "a,b", "a@b", "a\\b", "a?b", "a#b", "a<b", "h\r\nHost: h", "h\r\nhost: i", "\r\nHost: h", "h\u{e9}"];
 
 #[test]
 fn malformed_heads_are_refused() {
@@ -390,10 +339,7 @@ fn malformed_heads_are_refused() {
     }
     for target in BAD_TARGETS {
         let error = refused(&format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n"));
-        assert!(
-            matches!(error, HeadError::Target | HeadError::Syntax { .. }),
-            "{target:?}: {error:?}"
-        );
+        assert!(matches!(error, HeadError::Target | HeadError::Syntax { .. }), "{target:?}: {error:?}");
     }
     for field in BAD_FIELDS {
         let error = refused(&request(&format!("{field}\r\n")));
@@ -401,60 +347,33 @@ fn malformed_heads_are_refused() {
     }
     for length in BAD_LENGTHS {
         let error = refused(&request(&format!("Content-Length: {length}\r\n")));
-        assert!(
-            matches!(error, HeadError::ContentLength { .. }),
-            "{length:?}: {error:?}"
-        );
-        let error = refused(&request(&format!(
-            "Transfer-Encoding: chunked\r\nContent-Length: {length}\r\n"
-        )));
-        assert!(
-            matches!(error, HeadError::ContentLength { .. }),
-            "chunked and {length:?}: {error:?}"
-        );
+        assert!(matches!(error, HeadError::ContentLength { .. }), "{length:?}: {error:?}");
+        let error = refused(&request(&format!("Transfer-Encoding: chunked\r\nContent-Length: {length}\r\n")));
+        assert!(matches!(error, HeadError::ContentLength { .. }), "chunked and {length:?}: {error:?}");
     }
     for coding in BAD_CODINGS {
         let error = refused(&request(&format!("Transfer-Encoding: {coding}\r\n")));
-        assert!(
-            matches!(error, HeadError::TransferEncoding { .. }),
-            "{coding:?}: {error:?}"
-        );
+        assert!(matches!(error, HeadError::TransferEncoding { .. }), "{coding:?}: {error:?}");
     }
     for host in BAD_HOSTS {
         let error = refused(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
         assert!(matches!(error, HeadError::Host { .. }), "{host:?}: {error:?}");
     }
     assert_eq!(refused("GET / HTTP/1.1\r\n\r\n"), HeadError::Host { reason: "missing" });
-    assert_eq!(
-        refused("GET http://h/ HTTP/1.1\r\n\r\n"),
-        HeadError::Host { reason: "missing" }
-    );
+    assert_eq!(refused("GET http://h/ HTTP/1.1\r\n\r\n"), HeadError::Host { reason: "missing" });
     let on_http10 = refused("PUT / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n");
-    assert_eq!(
-        on_http10,
-        HeadError::TransferEncoding {
-            reason: "not part of HTTP/1.0"
-        }
-    );
+    assert_eq!(on_http10, HeadError::TransferEncoding { reason: "not part of HTTP/1.0" });
     assert_eq!(
         refused("\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n"),
-        HeadError::Syntax {
-            reason: "request line is empty"
-        }
+        HeadError::Syntax { reason: "request line is empty" }
     );
 }
 
 #[test]
 fn hopeless_heads_are_refused_before_they_are_whole() {
-    for start in [
-        "\u{16}\u{3}\u{1}\u{2}",
-        "GET / HTTP/2",
-        "GET / HTTP/1.1\n",
-        "GET / HTTP/1.1\r\nX :",
-        "\r\n\r\n",
-        "(",
-        "{}",
-    ] {
+    for start in
+        ["\u{16}\u{3}\u{1}\u{2}", "GET / HTTP/2", "GET / HTTP/1.1\n", "GET / HTTP/1.1\r\nX :", "\r\n\r\n", "(", "{}"]
+    {
         assert!(parse_head(start.as_bytes()).is_err(), "{start:?}");
     }
 }

@@ -25,12 +25,7 @@ fn whole_streams() -> Vec<(&'static str, Vec<u8>, EndOfStream, bool)> {
         ("vmdktool", vmdktool().out, Marker, true),
         ("VirtualBox", virtualbox().out, Marker, true),
         ("xen-orchestra", xen_orchestra().out, Marker, false),
-        (
-            "xen-orchestra and trailing zeros",
-            trailing_zeros(xen_orchestra()),
-            Marker,
-            false,
-        ),
+        ("xen-orchestra and trailing zeros", trailing_zeros(xen_orchestra()), Marker, false),
     ]
 }
 
@@ -39,16 +34,8 @@ fn every_writer_is_understood() {
     for (writer, stream, end, tables_verified) in whole_streams() {
         let summary = judge(&stream).unwrap_or_else(|error| panic!("{writer}: {error}"));
         assert_eq!(contents(&stream).unwrap(), expected(), "{writer}");
-        assert_eq!(
-            (summary.end, summary.tables_verified),
-            (end, tables_verified),
-            "{writer}"
-        );
-        assert_eq!(
-            (summary.grains, summary.populated_bytes),
-            (5, 5 * GRAIN as u64),
-            "{writer}"
-        );
+        assert_eq!((summary.end, summary.tables_verified), (end, tables_verified), "{writer}");
+        assert_eq!((summary.grains, summary.populated_bytes), (5, 5 * GRAIN as u64), "{writer}");
         assert_eq!(summary.stream_bytes, stream.len() as u64, "{writer}");
     }
 }
@@ -74,14 +61,9 @@ fn the_header_is_known_early_and_comes_first() {
     let mut pieces = Vec::new();
     decoder.push(&stream[..511], &mut |piece| pieces.push(piece)).unwrap();
     assert_eq!((decoder.header(), decoder.position_bytes()), (None, 511));
-    decoder
-        .push(&stream[511..512], &mut |piece| pieces.push(piece))
-        .unwrap();
+    decoder.push(&stream[511..512], &mut |piece| pieces.push(piece)).unwrap();
     assert_eq!(pieces, [Piece::Header(header(CAPACITY, AT_END))]);
-    assert_eq!(
-        (decoder.header(), decoder.position_bytes()),
-        (Some(&header(CAPACITY, AT_END)), 512)
-    );
+    assert_eq!((decoder.header(), decoder.position_bytes()), (Some(&header(CAPACITY, AT_END)), 512));
 }
 
 #[test]
@@ -98,13 +80,8 @@ fn grains_carry_their_place() {
 #[test]
 fn grains_may_come_in_any_order() {
     let order = [1535, 0, 511, 1, 1024];
-    let grains = order
-        .into_iter()
-        .fold(Sketch::new(header(CAPACITY, AT_END)), Sketch::grain);
-    assert_eq!(
-        contents(&grains.table(2).table(0).directory().footer().end().out),
-        Ok(expected())
-    );
+    let grains = order.into_iter().fold(Sketch::new(header(CAPACITY, AT_END)), Sketch::grain);
+    assert_eq!(contents(&grains.table(2).table(0).directory().footer().end().out), Ok(expected()));
 }
 
 #[test]
@@ -112,42 +89,20 @@ fn odd_capacities_have_a_short_last_grain() {
     let capacity = 128 + 3;
     for last in [GRAIN, 3 * SECTOR] {
         let sketch = Sketch::new(header(capacity, AT_END)).grain(0);
-        let sketch = sketch
-            .unpadded_grain(1, &zlib(&grain_of(1)[..last]))
-            .pad()
-            .table(0)
-            .directory()
-            .footer()
-            .end();
+        let sketch = sketch.unpadded_grain(1, &zlib(&grain_of(1)[..last])).pad().table(0).directory().footer().end();
         assert_eq!(contents(&sketch.out).unwrap()[&128], grain_of(1)[..last]);
         assert_eq!(judge(&sketch.out).unwrap().populated_bytes, (GRAIN + 3 * SECTOR) as u64);
     }
-    let wrong = Sketch::new(header(capacity, AT_END))
-        .unpadded_grain(1, &zlib(&grain_of(1)[..SECTOR]))
-        .pad();
-    assert!(matches!(
-        contents(&wrong.out),
-        Err(VmdkError::GrainTooShort {
-            inflated_bytes: 512,
-            ..
-        })
-    ));
+    let wrong = Sketch::new(header(capacity, AT_END)).unpadded_grain(1, &zlib(&grain_of(1)[..SECTOR])).pad();
+    assert!(matches!(contents(&wrong.out), Err(VmdkError::GrainTooShort { inflated_bytes: 512, .. })));
 }
 
 #[test]
 fn other_geometries_are_understood() {
     for (grain_sectors, table_entries) in [(8, 1), (8, 64), (16, 128), (256, 1024), (2048, 4096)] {
-        let header = Header {
-            grain_sectors,
-            table_entries,
-            ..header(grain_sectors * 3, AT_END)
-        };
+        let header = Header { grain_sectors, table_entries, ..header(grain_sectors * 3, AT_END) };
         let data = zlib(&vec![7; grain_sectors as usize * SECTOR]);
-        let mut sketch = Sketch::new(header)
-            .unpadded_grain(0, &data)
-            .pad()
-            .unpadded_grain(2, &data)
-            .pad();
+        let mut sketch = Sketch::new(header).unpadded_grain(0, &data).pad().unpadded_grain(2, &data).pad();
         for table in 0..header.table_count() {
             sketch = sketch.table(table);
         }
@@ -160,11 +115,7 @@ fn other_geometries_are_understood() {
 #[test]
 fn zero_grain_entries_need_their_flag() {
     for (flags, accepted) in [(0x30005, true), (0x30001, false)] {
-        let mut sketch = Sketch::new(Header {
-            flags,
-            ..header(CAPACITY, AT_END)
-        })
-        .grain(0);
+        let mut sketch = Sketch::new(Header { flags, ..header(CAPACITY, AT_END) }).grain(0);
         sketch.grains.insert(5, 1);
         let verdict = judge(&sketch.table(0).directory().footer().end().out);
         assert_eq!(verdict.is_ok(), accepted, "{flags:x}: {verdict:?}");
@@ -195,21 +146,13 @@ fn only_zeros_may_follow_the_end() {
         let offset_bytes = stream.len() as u64 + 700;
         stream.resize(stream.len() + 1000, 0);
         stream[offset_bytes as usize] = 1;
-        assert_eq!(
-            judge(&stream),
-            Err(VmdkError::TrailingBytes { offset_bytes }),
-            "{writer}"
-        );
+        assert_eq!(judge(&stream), Err(VmdkError::TrailingBytes { offset_bytes }), "{writer}");
     }
 }
 
 #[test]
 fn streams_of_a_footer_are_refused_wherever_they_are_cut() {
-    for (writer, stream) in [
-        ("ESXi", esxi().out),
-        ("VirtualBox", virtualbox().out),
-        ("vmdktool", vmdktool().out),
-    ] {
+    for (writer, stream) in [("ESXi", esxi().out), ("VirtualBox", virtualbox().out), ("vmdktool", vmdktool().out)] {
         for sector in 0..stream.len() / SECTOR {
             for extra in [0, 1, 12, 16, 511] {
                 let length = sector * SECTOR + extra;
@@ -255,43 +198,13 @@ fn ways_to_be_truncated_are_told_apart() {
     let offset_bytes = |length: usize| length as u64;
     assert_eq!(cut(0), VmdkError::TruncatedHeader { offset_bytes: 0 });
     assert_eq!(cut(512), VmdkError::TruncatedPreamble { offset_bytes: 512 });
-    assert_eq!(
-        cut(grain),
-        VmdkError::MissingEndOfStream {
-            offset_bytes: offset_bytes(grain)
-        }
-    );
-    assert_eq!(
-        cut(grain + 5),
-        VmdkError::TruncatedMetadata {
-            offset_bytes: offset_bytes(grain + 5)
-        }
-    );
-    assert_eq!(
-        cut(grain + 13),
-        VmdkError::TruncatedGrain {
-            offset_bytes: offset_bytes(grain + 13)
-        }
-    );
+    assert_eq!(cut(grain), VmdkError::MissingEndOfStream { offset_bytes: offset_bytes(grain) });
+    assert_eq!(cut(grain + 5), VmdkError::TruncatedMetadata { offset_bytes: offset_bytes(grain + 5) });
+    assert_eq!(cut(grain + 13), VmdkError::TruncatedGrain { offset_bytes: offset_bytes(grain + 13) });
     let length = esxi.out.len();
-    assert_eq!(
-        cut(length - 512),
-        VmdkError::MissingEndOfStream {
-            offset_bytes: offset_bytes(length - 512)
-        }
-    );
-    assert_eq!(
-        cut(length - 513),
-        VmdkError::TruncatedMetadata {
-            offset_bytes: offset_bytes(length - 513)
-        }
-    );
-    let without_footer = Sketch::new(header(CAPACITY, AT_END))
-        .grain(0)
-        .table(0)
-        .directory()
-        .end()
-        .out;
+    assert_eq!(cut(length - 512), VmdkError::MissingEndOfStream { offset_bytes: offset_bytes(length - 512) });
+    assert_eq!(cut(length - 513), VmdkError::TruncatedMetadata { offset_bytes: offset_bytes(length - 513) });
+    let without_footer = Sketch::new(header(CAPACITY, AT_END)).grain(0).table(0).directory().end().out;
     let offset_bytes = without_footer.len() as u64;
     assert_eq!(judge(&without_footer), Err(VmdkError::MissingFooter { offset_bytes }));
 }

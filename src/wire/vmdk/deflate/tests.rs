@@ -39,14 +39,8 @@ fn repeated_noise() -> Vec<u8> {
 fn grains_survive_at_every_level() {
     let nearly_noise = [&noise(3)[..60_000], &grain_of(1)[..5536]].concat();
     for level in LEVELS {
-        for grain in [
-            grain_of(1),
-            noise(1),
-            nearly_noise.clone(),
-            repeated_noise(),
-            vec![0; GRAIN],
-            vec![0xFF; GRAIN],
-        ] {
+        for grain in [grain_of(1), noise(1), nearly_noise.clone(), repeated_noise(), vec![0; GRAIN], vec![0xFF; GRAIN]]
+        {
             let data = deflated(level, &grain);
             assert!(data.len() <= DEFLATED_GRAIN_BYTES, "{level:?}: {}", data.len());
             assert!(inflated(data) == grain, "{level:?}");
@@ -57,10 +51,7 @@ fn grains_survive_at_every_level() {
 #[test]
 fn levels_differ() {
     let sizes = LEVELS.map(|level| deflated(level, &grain_of(5)).len());
-    assert!(
-        sizes[1..].iter().all(|&size| size < sizes[0]),
-        "Fast is the largest: {sizes:?}"
-    );
+    assert!(sizes[1..].iter().all(|&size| size < sizes[0]), "Fast is the largest: {sizes:?}");
     assert!(sizes[3] < sizes[2], "Best is smaller than Default: {sizes:?}");
     assert!(sizes[0] < GRAIN / 4);
 }

@@ -11,11 +11,7 @@ use super::*;
 const MIB: u64 = 1 << 20;
 
 fn writer(capacity_bytes: u64) -> StreamWriter {
-    StreamWriter::new(StreamOptions {
-        capacity_bytes,
-        content_id: *b"0123456789abcdef",
-    })
-    .unwrap()
+    StreamWriter::new(StreamOptions { capacity_bytes, content_id: *b"0123456789abcdef" }).unwrap()
 }
 
 /// A stream with these grains of [`grain_of`].
@@ -52,31 +48,18 @@ fn layout_is_that_of_an_esxi_export() {
 
     let marker = |sector: usize| {
         let at = sector * SECTOR;
-        assert!(
-            stream[at + 16..at + SECTOR].iter().all(|&byte| byte == 0),
-            "marker at {sector} is padded with zeros"
-        );
+        assert!(stream[at + 16..at + SECTOR].iter().all(|&byte| byte == 0), "marker at {sector} is padded with zeros");
         (u64_of(&stream, at), u32_of(&stream, at + 8), u32_of(&stream, at + 12))
     };
     assert_eq!(marker(sectors - 1), (0, 0, 0), "end-of-stream marker");
     assert_eq!(marker(sectors - 3), (1, 0, 3), "footer marker");
     let footer = &stream[(sectors - 2) * SECTOR..][..SECTOR];
-    assert_eq!(
-        (&footer[..56], &footer[64..]),
-        (&stream[..56], &stream[64..512]),
-        "the footer repeats the header"
-    );
+    assert_eq!((&footer[..56], &footer[64..]), (&stream[..56], &stream[64..512]), "the footer repeats the header");
     let directory = u64_of(footer, 56) as usize;
     assert_eq!(marker(directory - 1), (1, 0, 2), "directory marker");
     assert_eq!(directory + 1, sectors - 3, "the directory is followed by the footer");
-    let tables: Vec<u32> = (0..128)
-        .map(|entry| u32_of(&stream, directory * SECTOR + entry * 4))
-        .collect();
-    assert_eq!(
-        tables.iter().filter(|&&table| table != 0).count(),
-        2,
-        "no table for a range without grains"
-    );
+    let tables: Vec<u32> = (0..128).map(|entry| u32_of(&stream, directory * SECTOR + entry * 4)).collect();
+    assert_eq!(tables.iter().filter(|&&table| table != 0).count(), 2, "no table for a range without grains");
     assert_eq!(tables[1], 0);
     for (table, grain) in [(0, 0), (0, 1), (0, 511), (2, 1024), (2, 1535)] {
         let sector = tables[table] as usize;
@@ -84,11 +67,7 @@ fn layout_is_that_of_an_esxi_export() {
         let at = u32_of(&stream, sector * SECTOR + grain % 512 * 4) as usize * SECTOR;
         let expected = zlib(&grain_of(grain as u64));
         assert_eq!(u64_of(&stream, at), grain as u64 * 128);
-        assert_eq!(
-            u32_of(&stream, at + 8) as usize,
-            expected.len(),
-            "the exact length of the data"
-        );
+        assert_eq!(u32_of(&stream, at + 8) as usize, expected.len(), "the exact length of the data");
         assert_eq!(stream[at + 12..][..expected.len()], expected);
     }
 }
@@ -96,11 +75,7 @@ fn layout_is_that_of_an_esxi_export() {
 #[test]
 fn behind_the_descriptor_the_bytes_are_those_of_an_esxi_export() {
     let (stream, _) = written(96 * MIB, &GRAINS);
-    let start = Sketch::new(header(3 * 65_536, AT_END))
-        .grain(0)
-        .grain(1)
-        .grain(511)
-        .table(0);
+    let start = Sketch::new(header(3 * 65_536, AT_END)).grain(0).grain(1).grain(511).table(0);
     let sketch = start.grain(1024).grain(1535).table(2).directory().footer().end();
     assert!(stream[128 * SECTOR..] == sketch.out[128 * SECTOR..]);
     assert_eq!(stream[..SECTOR], sketch.out[..SECTOR]);
@@ -120,10 +95,7 @@ fn the_reader_understands_the_writer() {
         let (stream, written) = written(capacity_bytes, &grains);
         let summary = judge(&stream).unwrap();
         assert_eq!((summary.end, summary.tables_verified), (EndOfStream::Marker, true));
-        assert_eq!(
-            (summary.grains, summary.populated_bytes),
-            (written.grains, written.populated_bytes)
-        );
+        assert_eq!((summary.grains, summary.populated_bytes), (written.grains, written.populated_bytes));
         assert_eq!(summary.header.capacity_bytes(), capacity_bytes);
         let expected: BTreeMap<u64, Vec<u8>> = grains.iter().map(|&grain| (grain * 128, grain_of(grain))).collect();
         assert_eq!(contents(&stream), Ok(expected));
@@ -157,48 +129,15 @@ fn wrong_grains_are_refused_and_leave_no_trace() {
     let data = zlib(&grain_of(3));
     writer.grain(3 * 128, &data, &mut out).unwrap();
     let (before, offset_bytes) = (out.clone(), out.len() as u64);
-    let order = |lba_sectors| VmdkError::GrainOrder {
-        lba_sectors,
-        previous_sectors: 384,
-    };
+    let order = |lba_sectors| VmdkError::GrainOrder { lba_sectors, previous_sectors: 384 };
     let long = vec![0; DEFLATED_GRAIN_BYTES + 1];
     for (lba_sectors, data, expected) in [
         (384, &data, order(384)),
         (256, &data, order(256)),
-        (
-            385,
-            &data,
-            VmdkError::GrainUnaligned {
-                offset_bytes,
-                lba_sectors: 385,
-            },
-        ),
-        (
-            2048,
-            &data,
-            VmdkError::GrainBeyondCapacity {
-                offset_bytes,
-                lba_sectors: 2048,
-                capacity_sectors: 2048,
-            },
-        ),
-        (
-            512,
-            &Vec::new(),
-            VmdkError::GrainEmpty {
-                offset_bytes,
-                lba_sectors: 512,
-            },
-        ),
-        (
-            512,
-            &long,
-            VmdkError::GrainOversized {
-                offset_bytes,
-                size_bytes: 65_553,
-                bound_bytes: 65_552,
-            },
-        ),
+        (385, &data, VmdkError::GrainUnaligned { offset_bytes, lba_sectors: 385 }),
+        (2048, &data, VmdkError::GrainBeyondCapacity { offset_bytes, lba_sectors: 2048, capacity_sectors: 2048 }),
+        (512, &Vec::new(), VmdkError::GrainEmpty { offset_bytes, lba_sectors: 512 }),
+        (512, &long, VmdkError::GrainOversized { offset_bytes, size_bytes: 65_553, bound_bytes: 65_552 }),
     ] {
         assert_eq!(writer.grain(lba_sectors, data, &mut out), Err(expected));
     }
@@ -210,11 +149,7 @@ fn wrong_grains_are_refused_and_leave_no_trace() {
 #[test]
 fn impossible_capacities_are_refused() {
     for capacity_bytes in [0, 1, 511, 513, (64 << 40) + 512, u64::MAX, u64::MAX - 511] {
-        let refused = StreamWriter::new(StreamOptions {
-            capacity_bytes,
-            content_id: [0; 16],
-        })
-        .map(|_| ());
+        let refused = StreamWriter::new(StreamOptions { capacity_bytes, content_id: [0; 16] }).map(|_| ());
         assert!(matches!(refused, Err(VmdkError::Unwritable { .. })), "{capacity_bytes}");
     }
 }
@@ -230,10 +165,7 @@ fn a_stream_ends_before_two_tebibytes() {
     assert!(matches!(refused, Err(VmdkError::ContainerTooLong { .. })));
     writer.finish(&mut out);
     let end = &out[out.len() - 2 * SECTOR..];
-    assert!(
-        u64_of(end, 56) < u64::from(u32::MAX),
-        "the directory can still be addressed"
-    );
+    assert!(u64_of(end, 56) < u64::from(u32::MAX), "the directory can still be addressed");
 }
 
 proptest! {

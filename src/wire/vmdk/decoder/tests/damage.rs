@@ -14,16 +14,7 @@ fn patched_header(at: usize, bytes: &[u8]) -> Result<Summary, VmdkError> {
 
 #[test]
 fn what_is_not_vmdk_is_refused_at_once() {
-    for start in [
-        &b"P"[..],
-        b"KDMW",
-        b"KDM\0",
-        b"vmdk",
-        b"COWD",
-        b"QFI\xfb",
-        b"\0",
-        b"# Disk DescriptorFile",
-    ] {
+    for start in [&b"P"[..], b"KDMW", b"KDM\0", b"vmdk", b"COWD", b"QFI\xfb", b"\0", b"# Disk DescriptorFile"] {
         let mut decoder = Decoder::new(LIMITS);
         let pushed: Vec<_> = start.chunks(1).map(|byte| decoder.push(byte, &mut |_| ())).collect();
         assert_eq!(pushed.last(), Some(&Err(VmdkError::NotVmdk)), "{start:?}");
@@ -74,43 +65,20 @@ fn a_front_directory_must_end_before_the_grains() {
     // 384 tables: the directory takes three of the sectors before 128.
     let with = |directory_sector| judge(&Sketch::new(header(384 * 65_536, directory_sector)).out);
     let refused = with(126);
-    assert!(
-        matches!(
-            refused,
-            Err(VmdkError::HeaderField {
-                field: "gdOffset",
-                value: 126,
-                ..
-            })
-        ),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(VmdkError::HeaderField { field: "gdOffset", value: 126, .. })), "{refused:?}");
     assert!(with(125).is_ok());
 }
 
 #[test]
 fn other_kinds_of_vmdk_are_called_by_their_name() {
     for version in [0u32, 4, u32::MAX] {
-        assert_eq!(
-            patched_header(4, &version.to_le_bytes()),
-            Err(VmdkError::Version { version })
-        );
+        assert_eq!(patched_header(4, &version.to_le_bytes()), Err(VmdkError::Version { version }));
     }
     for flags in [3u32, 1, 0x1_0001, 0x2_0001] {
         let verdict = patched_header(8, &flags.to_le_bytes());
-        assert_eq!(
-            verdict,
-            Err(VmdkError::NotStream { flags, compression: 1 }),
-            "{flags:x}"
-        );
+        assert_eq!(verdict, Err(VmdkError::NotStream { flags, compression: 1 }), "{flags:x}");
     }
-    assert_eq!(
-        patched_header(77, &[0, 0]),
-        Err(VmdkError::NotStream {
-            flags: 0x30001,
-            compression: 0
-        })
-    );
+    assert_eq!(patched_header(77, &[0, 0]), Err(VmdkError::NotStream { flags: 0x30001, compression: 0 }));
     for bit in 18..32 {
         let verdict = patched_header(8, &(0x30001u32 | 1 << bit).to_le_bytes());
         assert_eq!(verdict, Err(VmdkError::IncompatibleFlags { flags: 1 << bit }));
@@ -122,36 +90,18 @@ fn other_kinds_of_vmdk_are_called_by_their_name() {
 #[test]
 fn deltas_are_refused() {
     let mut sketch = esxi();
-    sketch.put(
-        SECTOR,
-        b"# Disk DescriptorFile\nversion=1 \r\nCID=a454774a \r\nparentCID=12345678 \r\n",
-    );
-    assert_eq!(
-        judge(&sketch.out),
-        Err(VmdkError::HasParent {
-            parent_cid: "12345678".into()
-        })
-    );
+    sketch.put(SECTOR, b"# Disk DescriptorFile\nversion=1 \r\nCID=a454774a \r\nparentCID=12345678 \r\n");
+    assert_eq!(judge(&sketch.out), Err(VmdkError::HasParent { parent_cid: "12345678".into() }));
 }
 
 #[test]
 fn the_capacity_limit_holds_at_the_header() {
-    let mut decoder = Decoder::new(DecodeLimits {
-        capacity_limit_bytes: CAPACITY * 512 - 1,
-    });
-    let error = VmdkError::CapacityOverLimit {
-        capacity_bytes: CAPACITY * 512,
-        limit_bytes: CAPACITY * 512 - 1,
-    };
+    let mut decoder = Decoder::new(DecodeLimits { capacity_limit_bytes: CAPACITY * 512 - 1 });
+    let error = VmdkError::CapacityOverLimit { capacity_bytes: CAPACITY * 512, limit_bytes: CAPACITY * 512 - 1 };
     let stream = esxi().out;
-    assert_eq!(
-        decoder.push(&stream[..512], &mut |_| panic!("nothing may be emitted")),
-        Err(error.clone())
-    );
+    assert_eq!(decoder.push(&stream[..512], &mut |_| panic!("nothing may be emitted")), Err(error.clone()));
     assert_eq!(decoder.push(&stream[512..], &mut |_| ()), Err(error));
-    let mut decoder = Decoder::new(DecodeLimits {
-        capacity_limit_bytes: CAPACITY * 512,
-    });
+    let mut decoder = Decoder::new(DecodeLimits { capacity_limit_bytes: CAPACITY * 512 });
     assert_eq!(decoder.push(&stream, &mut |_| ()), Ok(()));
 }
 
@@ -166,66 +116,28 @@ fn grain_markers_are_checked() {
         judge(&sketch.pad().zeros(400).out).unwrap_err()
     };
     for lba_sectors in [CAPACITY, CAPACITY + 128, 1 << 32, 1 << 63, u64::MAX] {
-        let expected = VmdkError::GrainBeyondCapacity {
-            offset_bytes,
-            lba_sectors,
-            capacity_sectors: CAPACITY,
-        };
+        let expected = VmdkError::GrainBeyondCapacity { offset_bytes, lba_sectors, capacity_sectors: CAPACITY };
         assert_eq!(with(lba_sectors, 100), expected);
     }
     for lba_sectors in [1, 127, 129, CAPACITY - 1] {
-        assert_eq!(
-            with(lba_sectors, 100),
-            VmdkError::GrainUnaligned {
-                offset_bytes,
-                lba_sectors
-            }
-        );
+        assert_eq!(with(lba_sectors, 100), VmdkError::GrainUnaligned { offset_bytes, lba_sectors });
     }
     for size_bytes in [2 * GRAIN as u32 + 1, 1 << 31, u32::MAX] {
-        let expected = VmdkError::GrainOversized {
-            offset_bytes,
-            size_bytes,
-            bound_bytes: 2 * GRAIN as u32,
-        };
+        let expected = VmdkError::GrainOversized { offset_bytes, size_bytes, bound_bytes: 2 * GRAIN as u32 };
         assert_eq!(with(128, size_bytes), expected);
     }
     for lba_sectors in [128, u64::MAX] {
-        assert_eq!(
-            with(lba_sectors, 0),
-            VmdkError::GrainEmpty {
-                offset_bytes,
-                lba_sectors
-            }
-        );
+        assert_eq!(with(lba_sectors, 0), VmdkError::GrainEmpty { offset_bytes, lba_sectors });
     }
-    assert_eq!(
-        with(0, 100),
-        VmdkError::GrainDuplicate {
-            offset_bytes,
-            lba_sectors: 0
-        }
-    );
+    assert_eq!(with(0, 100), VmdkError::GrainDuplicate { offset_bytes, lba_sectors: 0 });
 }
 
 #[test]
 fn metadata_lengths_are_checked() {
     let start = || Sketch::new(header(CAPACITY, AT_END)).grain(0);
-    for (code, sectors) in [
-        (1, 3),
-        (1, 16),
-        (1, 1 << 63),
-        (2, 129),
-        (2, u64::MAX),
-        (3, 0),
-        (3, 2),
-        (4, 2049),
-    ] {
+    for (code, sectors) in [(1, 3), (1, 16), (1, 1 << 63), (2, 129), (2, u64::MAX), (3, 0), (3, 2), (4, 2049)] {
         let verdict = judge(&start().marker(code, sectors).out);
-        assert!(
-            matches!(verdict, Err(VmdkError::MetadataSize { .. })),
-            "{code} {sectors}: {verdict:?}"
-        );
+        assert!(matches!(verdict, Err(VmdkError::MetadataSize { .. })), "{code} {sectors}: {verdict:?}");
     }
 }
 
@@ -237,66 +149,25 @@ fn tables_must_match_the_grains() {
     let table = good.tables[&0] as usize * SECTOR;
     let directory = good.directory_sector as usize * SECTOR;
     let mismatch = |at: usize, entry: u32| judge(&patch(good.out.clone(), at, &entry.to_le_bytes())).unwrap_err();
-    let counts = |table, listed, received| VmdkError::TableMismatch {
-        table,
-        listed,
-        received,
-    };
+    let counts = |table, listed, received| VmdkError::TableMismatch { table, listed, received };
     assert_eq!(mismatch(table, 0), counts(0, 1, 2), "an entry is missing");
     assert_eq!(mismatch(table + 8, 300), counts(0, 3, 2), "an entry is too many");
-    assert_eq!(
-        mismatch(table, good.grains[&1]),
-        counts(0, 2, 2),
-        "an entry names another grain"
-    );
-    assert_eq!(
-        mismatch(table + 4, good.grains[&1] + 1),
-        counts(0, 2, 2),
-        "an entry is off by one"
-    );
+    assert_eq!(mismatch(table, good.grains[&1]), counts(0, 2, 2), "an entry names another grain");
+    assert_eq!(mismatch(table + 4, good.grains[&1] + 1), counts(0, 2, 2), "an entry is off by one");
     assert_eq!(mismatch(directory, 0), counts(0, 0, 2), "a table is not listed");
-    assert_eq!(
-        mismatch(directory, good.tables[&1]),
-        counts(0, 1, 2),
-        "a table is listed twice"
-    );
+    assert_eq!(mismatch(directory, good.tables[&1]), counts(0, 1, 2), "a table is listed twice");
     assert_eq!(mismatch(directory, 9), VmdkError::TableMissing { table: 0, sector: 9 });
-    assert_eq!(
-        mismatch(directory + 8, 9),
-        VmdkError::TableMissing { table: 2, sector: 9 }
-    );
+    assert_eq!(mismatch(directory + 8, 9), VmdkError::TableMissing { table: 2, sector: 9 });
 }
 
 #[test]
 fn front_tables_must_match_the_grains() {
-    let (good, with) = (vdiskmanager(), |at: usize, entry: u32| {
-        patch(vdiskmanager().out, at, &entry.to_le_bytes())
-    });
+    let (good, with) = (vdiskmanager(), |at: usize, entry: u32| patch(vdiskmanager().out, at, &entry.to_le_bytes()));
     let table = good.tables[&2] as usize * SECTOR;
     let cases = [
-        (
-            "an entry is missing",
-            with(table, 0),
-            VmdkError::TableMismatch {
-                table: 2,
-                listed: 1,
-                received: 2,
-            },
-        ),
-        (
-            "an entry is too many",
-            with(table + 4, 200),
-            VmdkError::TableMismatch {
-                table: 2,
-                listed: 3,
-                received: 2,
-            },
-        ),
-        (
-            "no such table",
-            with(21 * SECTOR, 5000),
-            VmdkError::TableMissing { table: 0, sector: 5000 },
-        ),
+        ("an entry is missing", with(table, 0), VmdkError::TableMismatch { table: 2, listed: 1, received: 2 }),
+        ("an entry is too many", with(table + 4, 200), VmdkError::TableMismatch { table: 2, listed: 3, received: 2 }),
+        ("no such table", with(21 * SECTOR, 5000), VmdkError::TableMissing { table: 0, sector: 5000 }),
     ];
     for (what, stream, expected) in cases {
         assert_eq!(judge(&stream), Err(expected), "{what}");
@@ -305,15 +176,8 @@ fn front_tables_must_match_the_grains() {
     missing.grains.insert(2, missing.sector() as u32);
     let missing = missing.front_tables(21);
     let offset_bytes = missing.out.len() as u64;
-    assert_eq!(
-        judge(&missing.clone().out),
-        Err(VmdkError::MissingEndOfStream { offset_bytes })
-    );
-    let expected = VmdkError::TableMismatch {
-        table: 0,
-        listed: 3,
-        received: 2,
-    };
+    assert_eq!(judge(&missing.clone().out), Err(VmdkError::MissingEndOfStream { offset_bytes }));
+    let expected = VmdkError::TableMismatch { table: 0, listed: 3, received: 2 };
     assert_eq!(judge(&missing.end().out), Err(expected));
 }
 
@@ -336,11 +200,7 @@ fn the_footer_must_repeat_the_header() {
     ] {
         let flipped = good[offset + at] ^ 3;
         let verdict = judge(&patch(good.clone(), offset + at, &[flipped]));
-        let Err(VmdkError::FooterMismatch {
-            offset_bytes,
-            field: found,
-        }) = verdict
-        else {
+        let Err(VmdkError::FooterMismatch { offset_bytes, field: found }) = verdict else {
             panic!("{field}: {verdict:?}")
         };
         assert_eq!((offset_bytes, found), (offset as u64, field));
@@ -368,17 +228,11 @@ fn structures_must_come_in_their_order() {
     assert_eq!(misplaced(many), "surplus grain table");
     let after_gap = Sketch::new(header(CAPACITY, AT_END)).grain(0).zeros(1);
     let offset_bytes = after_gap.out.len() as u64;
-    assert_eq!(
-        judge(&after_gap.grain(1).out),
-        Err(VmdkError::TrailingBytes { offset_bytes })
-    );
+    assert_eq!(judge(&after_gap.grain(1).out), Err(VmdkError::TrailingBytes { offset_bytes }));
 }
 
 fn vdiskmanager_without_end() -> Sketch {
-    GRAINS
-        .into_iter()
-        .fold(Sketch::new(header(CAPACITY, 21)), Sketch::grain)
-        .front_tables(21)
+    GRAINS.into_iter().fold(Sketch::new(header(CAPACITY, 21)), Sketch::grain).front_tables(21)
 }
 
 #[test]
@@ -401,11 +255,7 @@ fn container_addresses_end_at_two_tebibytes() {
 #[test]
 fn no_flipped_bit_changes_the_disk_unnoticed() {
     let data = zlib(&b"0123456789abcdef".repeat(GRAIN / 16));
-    let sketch = Sketch::new(Header {
-        overhead_sectors: 2,
-        descriptor_sectors: 1,
-        ..header(1024, AT_END)
-    });
+    let sketch = Sketch::new(Header { overhead_sectors: 2, descriptor_sectors: 1, ..header(1024, AT_END) });
     let sketch = sketch.unpadded_grain(1, &data).pad().unpadded_grain(7, &data).pad();
     let stream = sketch.table(0).directory().footer().end().out;
     let disk = contents(&stream).unwrap();
