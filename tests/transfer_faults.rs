@@ -7,6 +7,8 @@
 
 #[path = "transfer_faults/harbour.rs"]
 mod harbour;
+#[path = "transfer_faults/histories.rs"]
+mod histories;
 #[path = "transfer_faults/line.rs"]
 mod line;
 #[path = "transfer_faults/payload.rs"]

@@ -84,6 +84,7 @@ pub enum Denied {
 pub struct Flow {
     moved_bytes: AtomicU64,
     local_work: AtomicU32,
+    at_end: AtomicBool,
     cancelled: AtomicBool,
     reason: Mutex<Option<Fault>>,
     wake: Notify,
@@ -110,6 +111,17 @@ impl Flow {
     /// Whether the transfer waits for the server rather than for its client.
     pub fn is_working_locally(&self) -> bool {
         self.local_work.load(Ordering::Relaxed) > 0
+    }
+
+    /// Says that the last bytes are about to move, so the outcome follows at once. A client that has received everything may ask
+    /// for the manifest before we have settled; the driver then waits for us.
+    pub fn reach_end(&self) {
+        self.at_end.store(true, Ordering::Release);
+    }
+
+    /// Whether the outcome is about to come.
+    pub fn has_reached_end(&self) -> bool {
+        self.at_end.load(Ordering::Acquire)
     }
 
     /// Cuts the transfer. The first reason stays. `RequestCanceled` means that the same client has come back on another

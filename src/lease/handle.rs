@@ -116,13 +116,13 @@ impl Leases {
         self.ask_later(move |table, reply| table.abort(&id, fault, reply)).await
     }
 
-    /// `HttpNfcLeaseGetManifest`.
+    /// `HttpNfcLeaseGetManifest`: waits for transfers whose last bytes have just moved.
     ///
     /// # Errors
     /// `Timedout`, `InvalidState`.
     pub async fn manifest(&self, id: &LeaseId) -> Result<Vec<ManifestEntry>, Fault> {
         let id = id.clone();
-        self.ask(move |table| table.manifest(&id)).await
+        self.ask_later(move |table, reply| table.manifest(&id, reply)).await
     }
 
     /// `HttpNfcLeaseSetManifestChecksumType`: pairs of device URL key and `sha1` or `sha256`.

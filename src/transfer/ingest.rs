@@ -226,6 +226,7 @@ async fn conclude<E: Engine>(
     upload: &Upload,
 ) -> Result<Landed, TransferError> {
     let _ours = run.flow.local_work();
+    run.flow.reach_end();
     let interrupted = matches!(&moved.result, Err(error) if error.is_interruption());
     let taken_over = run.flow.reason() == Some(Fault::RequestCanceled);
     let may_go_on = !run.flow.is_cancelled() || taken_over;

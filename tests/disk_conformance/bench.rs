@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;
+use std::time::Duration;
 
 use diskferry::disk::{
     Attach, Backing, Blocking, Buffer, Datastores, DiskError, Engine, Faults, Place, Sim, SimSocket, Space, Uring,
@@ -89,14 +90,14 @@ pub fn on_uring(backing: Backing, cases: impl AsyncFnOnce(Bench<Uring>)) {
     }
     let run = async {
         let engine = Uring::new(BUFFERS).unwrap();
-        cases(Bench { engine, space: Rc::new(datastores(backing)), pairs: real_pairs }).await;
+        in_time(cases(Bench { engine, space: Rc::new(datastores(backing)), pairs: real_pairs })).await;
     };
     run_uring(|| {}, run).unwrap();
 }
 
 pub fn on_blocking(backing: Backing, cases: impl AsyncFnOnce(Bench<Blocking>)) {
     let space = Rc::new(datastores(backing));
-    runtime().block_on(cases(Bench { engine: Blocking::new(BUFFERS), space, pairs: real_pairs }));
+    runtime().block_on(in_time(cases(Bench { engine: Blocking::new(BUFFERS), space, pairs: real_pairs })));
 }
 
 /// `short_one_in`: how often a single operation moves only a part of its bytes.
@@ -107,7 +108,12 @@ pub fn on_sim(device: bool, short_one_in: Option<u32>, cases: impl AsyncFnOnce(B
     }
     engine.set_faults(Faults { seed: 1, short_one_in: short_one_in.unwrap_or(0), ..Faults::default() });
     let space = Rc::new(engine.space());
-    runtime().block_on(cases(Bench { engine, space, pairs: |_| vec![SimSocket::pair()] }));
+    runtime().block_on(in_time(cases(Bench { engine, space, pairs: |_| vec![SimSocket::pair()] })));
+}
+
+/// Turns waiting for ever into a failure.
+async fn in_time(cases: impl Future<Output = ()>) {
+    tokio::time::timeout(Duration::from_secs(120), cases).await.expect("a case waits for ever");
 }
 
 fn runtime() -> tokio::runtime::Runtime {

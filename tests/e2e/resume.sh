@@ -23,7 +23,7 @@ patch() { # <offset> <complete> <file>
 }
 same "$(patch 1 '?1' "$work/half")" 409 "a wrong offset"
 same "$(offset_of)" "$offset" "the offset after a wrong one"
-tail -c +$((offset + 1)) "$work/guest.vmdk" | head -c 5000000 >"$work/piece"
+head -c $((offset + 5000000)) "$work/guest.vmdk" | tail -c 5000000 >"$work/piece"
 same "$(patch "$offset" '?0' "$work/piece")" 201 "another piece"
 offset=$((offset + 5000000))
 same "$(offset_of)" "$offset" "the offset after another piece"

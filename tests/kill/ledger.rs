@@ -5,11 +5,12 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::content::{Content, Kind};
-use crate::server::{Home, Lease, PATIENCE, Server, eventually};
+use crate::server::{Home, Lease, Server};
 
 /// One import, from its client's side.
 pub struct Import {
@@ -67,6 +68,9 @@ pub struct Paths {
     wanted: BTreeSet<String>,
     allowed: BTreeSet<String>,
 }
+
+/// How long a server may take to remove what a failed import left.
+const CLEANUP: Duration = Duration::from_secs(10);
 
 impl Import {
     /// Judges the import by the server's list of leases, and learns from it what became of unanswered calls. The files of
@@ -179,14 +183,15 @@ impl Paths {
 
     /// Waits until the server has removed what nobody owns any more, and checks that nothing else is missing.
     pub fn judge(&self, home: &Home) {
-        let mut orphans = Vec::new();
-        let cleaned = || {
-            orphans = home.tree().into_iter().filter(|path| !self.allowed.contains(path)).collect();
-            orphans.is_empty().then_some(())
-        };
-        let within = PATIENCE / 3;
-        let cleaned = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| eventually("", within, cleaned)));
-        assert!(cleaned.is_ok(), "nobody owns {orphans:?}");
+        let start = Instant::now();
+        loop {
+            let orphans: Vec<_> = home.tree().into_iter().filter(|path| !self.allowed.contains(path)).collect();
+            if orphans.is_empty() {
+                break;
+            }
+            assert!(start.elapsed() < CLEANUP, "nobody owns {orphans:?}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
         let tree = home.tree();
         let lost: Vec<_> = self.wanted.iter().filter(|path| !tree.contains(path)).collect();
         assert!(lost.is_empty(), "{lost:?} are gone");

@@ -56,22 +56,20 @@ impl Exchange {
         self.stream.write_all(bytes)
     }
 
-    /// The next interim answer (1xx).
-    pub fn interim(&mut self) -> io::Result<Answer> {
-        let answer = self.head()?;
-        match answer.status {
-            100..200 => Ok(answer),
-            _ => Err(io::Error::other(format!("no interim answer but {}", answer.head))),
+    /// The final answer with its body.
+    pub fn answer(&mut self) -> io::Result<Answer> {
+        loop {
+            let answer = self.next()?;
+            if answer.status >= 200 {
+                return Ok(answer);
+            }
         }
     }
 
-    /// The final answer with its body.
-    pub fn answer(&mut self) -> io::Result<Answer> {
+    /// The next answer, interim (1xx) or final.
+    pub fn next(&mut self) -> io::Result<Answer> {
         let mut answer = self.head()?;
-        while answer.status < 200 {
-            answer = self.head()?;
-        }
-        if self.only_head || answer.status == 204 {
+        if answer.status < 200 || answer.status == 204 || self.only_head {
             return Ok(answer);
         }
         match answer.field("content-length").and_then(|length| length.parse::<usize>().ok()) {

@@ -5,7 +5,7 @@ use diskferry::lease::{ChecksumType, DiskSpec};
 use diskferry::transfer::receipt::Receipt;
 use diskferry::wire::nfc::Format;
 
-use crate::harbour::{Harbour, Sending, kept_file, kept_vmdk, on_one_thread, raw_device, raw_file, whole};
+use crate::harbour::{DEVICE, Harbour, Sending, kept_file, kept_vmdk, on_one_thread, raw_device, raw_file, whole};
 use crate::payload::{Payload, Random, assert_same, digest_of, disk_of};
 
 /// Imports and completes, with short operations; then the power fails, and what is stored must be `expected`.
@@ -39,6 +39,7 @@ fn a_raw_disk_survives_the_round_trip() {
             let payload = Payload::random(100 + seed, if seed < 4 { 3 << 20 } else { 400 << 10 });
             let disk = if seed % 2 == 0 { raw_file(payload.disk.len()) } else { raw_device(payload.disk.len()) };
             let harbour = Harbour::new();
+            harbour.sim.add_device(DEVICE, payload.disk.len() as u64);
             let sending = if seed % 4 < 2 { Sending::whole(&payload.stream) } else { Sending::raw(&payload.disk) };
             let receipt = import(&harbour, &disk, &sending, &payload.disk, seed).await;
             assert!(receipt.populated_bytes <= payload.disk.len() as u64);
@@ -129,5 +130,17 @@ fn a_source_that_gives_no_splice_is_copied() {
         let (sent, receipt) = harbour.download(&lease, None, None, true).await;
         assert_eq!(receipt.unwrap().spliced_bytes, 0);
         assert_same(&sent, &payload.disk, "the download");
+    });
+}
+
+/// The lease says how large the disk is; a device may be larger.
+#[test]
+fn a_disk_may_be_smaller_than_its_device() {
+    on_one_thread(async {
+        let payload = Payload::random(9, 400 << 10);
+        let disk = raw_device(payload.disk.len());
+        for sending in [Sending::whole(&payload.stream), Sending::raw(&payload.disk)] {
+            import(&Harbour::new(), &disk, &sending, &payload.disk, 0).await;
+        }
     });
 }

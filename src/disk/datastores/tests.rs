@@ -22,7 +22,11 @@ fn links_are_not_followed() {
     symlink(outside.path(), directory.path().join("door")).unwrap();
     symlink(outside.path().join("secret"), directory.path().join("disk")).unwrap();
     symlink("/proc/self/fd", directory.path().join("magic")).unwrap();
-    for path in ["door/secret", "disk", "magic/0"] {
+    // Even a link that stays inside is not ours: whoever planted it may turn it at any moment.
+    std::fs::create_dir(directory.path().join("folder")).unwrap();
+    std::fs::write(directory.path().join("folder/file"), "inside").unwrap();
+    symlink("folder", directory.path().join("inner")).unwrap();
+    for path in ["door/secret", "disk", "magic/0", "inner/file"] {
         let want = Want::default();
         assert!(matches!(store.open(&place(path), want), Err(DiskError::Escapes { .. })), "open {path}");
         assert!(matches!(store.inspect(&place(path)), Err(DiskError::Escapes { .. })), "inspect {path}");

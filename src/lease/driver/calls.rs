@@ -82,8 +82,27 @@ impl Table {
         }
     }
 
-    pub fn manifest(&mut self, id: &LeaseId) -> Result<Vec<ManifestEntry>, Fault> {
-        Ok(self.entry(id)?.lease.manifest()?)
+    /// Answers with the manifest as soon as no transfer is about to change it.
+    pub fn manifest(&mut self, id: &LeaseId, reply: Reply<Vec<ManifestEntry>>) {
+        match self.entry(id) {
+            Ok(entry) => {
+                entry.waiting.manifests.push(reply);
+                self.try_manifest(id);
+            }
+            Err(fault) => self.answer(reply, Err(fault)),
+        }
+    }
+
+    /// Answers who waits for the manifest, unless a transfer is between its last byte and its outcome.
+    pub(super) fn try_manifest(&mut self, id: &LeaseId) {
+        let Some(entry) = self.leases.get_mut(id) else { return };
+        if entry.waiting.manifests.is_empty() || entry.open.values().any(|open| open.flow.has_reached_end()) {
+            return;
+        }
+        let manifest = entry.lease.manifest().map_err(Fault::from);
+        for reply in std::mem::take(&mut entry.waiting.manifests) {
+            self.answer(reply, manifest.clone());
+        }
     }
 
     pub fn set_checksum_types(&mut self, id: &LeaseId, types: &[(String, String)]) -> Result<(), Fault> {

@@ -28,6 +28,7 @@ impl Table {
                     self.answer(reply, result);
                 }
                 self.try_complete(&transfer.lease);
+                self.try_manifest(&transfer.lease);
                 self.clean_up(&transfer.lease);
                 self.look_at_drain();
             }

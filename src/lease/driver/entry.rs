@@ -7,6 +7,7 @@ use crate::lease::deadline::{Activity, Due, Moment, Pace, Slow, Timeouts, Watch}
 use crate::lease::fault::Fault;
 use crate::lease::grant::{Flow, Purpose};
 use crate::lease::mailbox::Reply;
+use crate::lease::manifest::ManifestEntry;
 use crate::lease::metrics::LeaseMetrics;
 use crate::lease::state::{Cause, Cleanup, Lease, State};
 use crate::lease::view::{LeaseState, LeaseView};
@@ -67,6 +68,8 @@ pub struct Waiting {
     pub completes: Vec<Reply<()>>,
     /// Wait for the end of the cleanup.
     pub aborts: Vec<Reply<()>>,
+    /// Wait for transfers whose last bytes have moved.
+    pub manifests: Vec<Reply<Vec<ManifestEntry>>>,
 }
 
 /// What a look at a lease showed to be due.

@@ -91,6 +91,7 @@ pub(super) async fn send<E: Engine, O: Outlet<E>>(
     while packing.land().await.is_some() {}
     result?;
     writer.finish(&mut spout.pending);
+    run.flow.reach_end();
     spout.flush(1).await?;
     let stream_bytes = spout.sent_bytes;
     Ok(Sent { stream_bytes, spliced_bytes: 0, populated_bytes, checksum: spout.digest.finish()? })

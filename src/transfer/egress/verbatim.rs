@@ -31,7 +31,8 @@ pub(super) async fn send<E: Engine, O: Outlet<E>>(
     let mover = async {
         let result = move_body(run, &lane, part.clone(), outlet).await;
         stop.set(result.is_err());
-        result
+        // From here on the client waits for nothing; only the digest may still be behind.
+        (result, run.flow.local_work())
     };
     let hasher = async {
         match whole {
@@ -39,7 +40,7 @@ pub(super) async fn send<E: Engine, O: Outlet<E>>(
             false => Ok(String::new()),
         }
     };
-    let (moved, checksum) = join(mover, hasher).await;
+    let ((moved, _ours), checksum) = join(mover, hasher).await;
     let spliced_bytes = moved?;
     let length_bytes = part.end - part.start;
     Ok(Sent { stream_bytes: length_bytes, spliced_bytes, populated_bytes: length_bytes, checksum: checksum? })
@@ -76,6 +77,9 @@ async fn splice_body<E: Engine, O: Outlet<E>>(
     let mut held = load(run, &pipes[turn], offset_bytes, part.end).await?;
     while held > 0 {
         let next_bytes = offset_bytes + held as u64;
+        if next_bytes == part.end {
+            run.flow.reach_end();
+        }
         let emptied = engine.splice_out(&pipes[turn], socket, held, next_bytes < part.end);
         let (emptied, loaded) = join(emptied, load(run, &pipes[1 - turn], next_bytes, part.end)).await;
         emptied.map_err(|error| gone(run, error, offset_bytes - part.start))?;
@@ -119,6 +123,7 @@ async fn copy_body<E: Engine, O: Outlet<E>>(
     // Two buffers belong to the hasher.
     let mut reads = Flight::new(lane.buffers().saturating_sub(2));
     let mut next_bytes = part.start;
+    let mut sent_bytes = 0;
     let mut result = Ok(());
     while result.is_ok() {
         while next_bytes < part.end && !reads.is_full() {
@@ -130,6 +135,10 @@ async fn copy_body<E: Engine, O: Outlet<E>>(
         result = async {
             let buffer = read?;
             let count = buffer.len() as u64;
+            sent_bytes += count;
+            if part.start + sent_bytes == part.end {
+                run.flow.reach_end();
+            }
             outlet.write(buffer).await.1?;
             run.flow.add(count);
             run.dock.metrics.out_copied_bytes.inc_by(count);
