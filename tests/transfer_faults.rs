@@ -13,6 +13,10 @@ mod histories;
 mod line;
 #[path = "transfer_faults/payload.rs"]
 mod payload;
+#[path = "transfer_faults/power_cuts.rs"]
+mod power_cuts;
+#[path = "transfer_faults/resume.rs"]
+mod resume;
 #[path = "transfer_faults/round_trips.rs"]
 mod round_trips;
 #[path = "transfer_faults/watched.rs"]

@@ -5,31 +5,35 @@
 
 use std::sync::Arc;
 
+use prometheus::IntGauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::TransferError;
 use crate::disk::{Buffer, Pool};
-use crate::limits::{BUFFERS_FOR_HEADS, STREAM_BUFFERS_CHANNEL, STREAM_BUFFERS_MAX, STREAM_BUFFERS_MIN};
+use crate::limits::{BUFFER_BYTES, BUFFERS_FOR_HEADS, STREAM_BUFFERS_CHANNEL, STREAM_BUFFERS_MAX, STREAM_BUFFERS_MIN};
 
 /// The budget of one data thread.
 #[derive(Clone)]
 pub struct Budget {
     pool: Pool,
     permits: Arc<Semaphore>,
+    inflight_bytes: IntGauge,
 }
 
 /// The right of one transfer to hold `buffers` buffers at once.
 pub struct Reservation {
     pool: Pool,
     buffers: usize,
+    inflight_bytes: IntGauge,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Budget {
-    /// Divides `pool`: a few buffers stay for reading request heads, the rest is for transfers.
-    pub fn new(pool: Pool) -> Budget {
+    /// Divides `pool`: a few buffers stay for reading request heads, the rest is for transfers. What is reserved is added to
+    /// `inflight_bytes`.
+    pub fn new(pool: Pool, inflight_bytes: IntGauge) -> Budget {
         let permits = pool.capacity().saturating_sub(BUFFERS_FOR_HEADS).max(STREAM_BUFFERS_MIN);
-        Budget { pool, permits: Arc::new(Semaphore::new(permits)) }
+        Budget { pool, permits: Arc::new(Semaphore::new(permits)), inflight_bytes }
     }
 
     /// Reserves buffers for one stream: as many as make it fast when memory is plentiful, as few as it can live with when
@@ -40,12 +44,22 @@ impl Budget {
     pub async fn reserve(&self) -> Result<Reservation, TransferError> {
         for buffers in [STREAM_BUFFERS_MAX, STREAM_BUFFERS_MIN] {
             if let Ok(permit) = self.permits.clone().try_acquire_many_owned(buffers as u32) {
-                return Ok(Reservation { pool: self.pool.clone(), buffers, _permit: permit });
+                return Ok(self.reserved(buffers, permit));
             }
         }
         let permit = self.permits.clone().acquire_many_owned(STREAM_BUFFERS_MIN as u32).await;
-        let permit = permit.map_err(|_| TransferError::CrewGone)?;
-        Ok(Reservation { pool: self.pool.clone(), buffers: STREAM_BUFFERS_MIN, _permit: permit })
+        Ok(self.reserved(STREAM_BUFFERS_MIN, permit.map_err(|_| TransferError::CrewGone)?))
+    }
+
+    fn reserved(&self, buffers: usize, permit: OwnedSemaphorePermit) -> Reservation {
+        self.inflight_bytes.add((buffers * BUFFER_BYTES) as i64);
+        Reservation { pool: self.pool.clone(), buffers, inflight_bytes: self.inflight_bytes.clone(), _permit: permit }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.inflight_bytes.sub((self.buffers * BUFFER_BYTES) as i64);
     }
 }
 
@@ -69,13 +83,16 @@ mod tests {
 
     #[tokio::test]
     async fn streams_shrink_before_they_wait_and_wait_before_they_deadlock() {
-        let budget = Budget::new(Pool::new(BUFFERS_FOR_HEADS + STREAM_BUFFERS_MAX + STREAM_BUFFERS_MIN));
+        let gauge = IntGauge::new("inflight", "for this test").unwrap();
+        let pool = Pool::new(BUFFERS_FOR_HEADS + STREAM_BUFFERS_MAX + STREAM_BUFFERS_MIN);
+        let budget = Budget::new(pool, gauge.clone());
         let first = budget.reserve().await.unwrap();
         let second = budget.reserve().await.unwrap();
         assert_eq!(first.buffers(), STREAM_BUFFERS_MAX - STREAM_BUFFERS_CHANNEL);
         assert_eq!(second.buffers(), STREAM_BUFFERS_MIN - STREAM_BUFFERS_CHANNEL);
         let mut third = std::pin::pin!(budget.reserve());
         assert!(futures_util::poll!(third.as_mut()).is_pending());
+        assert_eq!(gauge.get() as usize, (STREAM_BUFFERS_MAX + STREAM_BUFFERS_MIN) * BUFFER_BYTES);
         drop(second);
         assert_eq!(third.await.unwrap().buffers(), STREAM_BUFFERS_MIN - STREAM_BUFFERS_CHANNEL);
     }

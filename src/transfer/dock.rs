@@ -37,7 +37,7 @@ impl<E: Engine> Clone for Dock<E> {
 impl<E: Engine> Dock<E> {
     /// A dock over `engine`; its budget covers the engine's pool.
     pub fn new(engine: E, space: Arc<E::Space>, crew: Crew, metrics: TransferMetrics) -> Self {
-        let budget = Budget::new(engine.pool().clone());
+        let budget = Budget::new(engine.pool().clone(), metrics.inflight_bytes.clone());
         Dock { engine, space, crew, budget, metrics }
     }
 

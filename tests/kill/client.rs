@@ -180,13 +180,13 @@ impl Client {
             return Ok(());
         }
         let disk = &mut self.open().disks[index];
-        disk.part = Some(Part { content: content.clone(), confirmed_bytes: 0 });
+        disk.part = Some(Part { content: content.clone(), confirmed_bytes: 0, finishing: false });
         exchange.send(&content.stream[..middle])?;
         if in_parts {
             let answer = exchange.answer()?;
             assert!(matches!(answer.status, 200 | 201), "{} {}", answer.head, answer.text());
             assert_eq!(answer.field("upload-offset"), Some(length.as_str()), "{}", answer.head);
-            self.open().disks[index].part = Some(Part { content, confirmed_bytes: middle });
+            self.open().disks[index].part = Some(Part { content, confirmed_bytes: middle, finishing: false });
         }
         Ok(())
     }
@@ -194,13 +194,11 @@ impl Client {
     /// Continues where the server says the upload stands.
     fn resume(&mut self, server: &Server, index: usize) -> io::Result<()> {
         let path = self.path(index);
-        let part = self.open().disks[index].part.take().expect("an upload to continue");
-        let Part { content, confirmed_bytes } = part;
-        self.open().disks[index].part = Some(Part { content: content.clone(), confirmed_bytes });
+        let part = self.open().disks[index].part.as_ref().expect("an upload to continue");
+        let (content, confirmed_bytes, finishing) = (part.content.clone(), part.confirmed_bytes, part.finishing);
         let answer = Exchange::begin(server.data(), "HEAD", &path, &[("Connection", "close")])?.answer()?;
-        let offset = answer.field("upload-offset").and_then(|offset| offset.parse::<usize>().ok());
-        let offset = offset.unwrap_or_else(|| unreachable!("HEAD: {}", answer.head));
-        assert!(confirmed_bytes <= offset && offset <= content.stream.len(), "{confirmed_bytes} {}", answer.head);
+        let offset = offset_of(&answer);
+        assert!(confirmed_bytes <= offset && offset <= content.stream.len(), "{confirmed_bytes}: {}", answer.head);
         if offset == 0 {
             // The line broke before anything was kept.
             self.open().disks[index].part = None;
@@ -213,12 +211,20 @@ impl Client {
             ("Content-Length", length.as_str()),
             ("Connection", "close"),
         ];
-        self.open().disks[index].doubtful.push(content.clone());
+        let disk = &mut self.open().disks[index];
+        disk.doubtful.push(content.clone());
+        disk.part = Some(Part { content: content.clone(), confirmed_bytes: offset, finishing: true });
         let mut exchange = Exchange::begin(server.data(), "PATCH", &path, &fields)?;
         exchange.send(&content.stream[offset..])?;
         let answer = exchange.answer()?;
+        if answer.status == 409 && answer.field("upload-offset").is_some() {
+            // Killed between publishing the finished part and noting that: it has to be sent again.
+            assert!(finishing && offset_of(&answer) == 0, "{} {}", answer.head, answer.text());
+            self.open().disks[index].part = None;
+            return Ok(());
+        }
+        self.tally.resumed += usize::from(answer.status != 409);
         self.landed(index, content, &answer);
-        self.tally.resumed += 1;
         Ok(())
     }
 
@@ -253,7 +259,12 @@ impl Client {
     }
 
     /// Begins an upload of the whole stream; `None` when the server still sees an older one.
-    fn begin<'a>(&mut self, server: &Server, index: usize, content: &'a Arc<Content>) -> io::Result<Option<Upload<'a>>> {
+    fn begin<'a>(
+        &mut self,
+        server: &Server,
+        index: usize,
+        content: &'a Arc<Content>,
+    ) -> io::Result<Option<Upload<'a>>> {
         let chunked = self.random.percent(30);
         let length = content.stream.len().to_string();
         let framing = if chunked { ("Transfer-Encoding", "chunked") } else { ("Content-Length", length.as_str()) };
@@ -315,6 +326,11 @@ impl Client {
         let path = &open.lease.as_ref().expect("a lease").paths[index];
         format!("{path}{}", open.disks[index].kind.query())
     }
+}
+
+fn offset_of(answer: &Answer) -> usize {
+    let offset = answer.field("upload-offset").and_then(|offset| offset.parse().ok());
+    offset.unwrap_or_else(|| unreachable!("no offset: {}", answer.head))
 }
 
 impl Upload<'_> {

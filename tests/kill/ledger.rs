@@ -60,6 +60,8 @@ pub struct Part {
     pub content: Arc<Content>,
     /// Bytes the server has confirmed.
     pub confirmed_bytes: usize,
+    /// Whether all the rest was sent once already, without an answer.
+    pub finishing: bool,
 }
 
 /// What the datastore must and what it may contain.

@@ -53,6 +53,8 @@ pub struct Sending<'a> {
     pub resumable: Option<Resumable>,
     /// Bytes after which the client goes away, and whether with a reset.
     pub gone_after: Option<(usize, bool)>,
+    /// It does not go away then, but falls silent.
+    pub hangs: bool,
 }
 
 /// A journal that loses power together with the storage.
@@ -77,7 +79,7 @@ impl Journal for Ledger {
 impl<'a> Sending<'a> {
     /// The whole of `bytes`, copied through user space.
     pub fn whole(bytes: &'a [u8]) -> Sending<'a> {
-        Sending { bytes, direct: false, format: None, resumable: None, gone_after: None }
+        Sending { bytes, direct: false, format: None, resumable: None, gone_after: None, hangs: false }
     }
 
     /// Without a header that would tell a VMDK from raw bytes.
@@ -179,6 +181,7 @@ impl Harbour {
             let (sent, reset) = sending.gone_after.unwrap_or((length, false));
             far.send_all(&sending.bytes[..sent]).await;
             match sending.gone_after {
+                Some(_) if sending.hangs => {}
                 Some(_) if reset => far.reset(),
                 Some(_) => far.close(),
                 None => {}

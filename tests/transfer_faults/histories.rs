@@ -56,8 +56,9 @@ fn every_history_ends_well_or_leaves_nothing() {
     }
     let histories = if std::env::var_os("DISKFERRY_LONG").is_some() { LONG_HISTORIES } else { HISTORIES };
     let failed: Vec<u64> = std::thread::scope(|scope| {
-        let threads: Vec<_> =
-            (0..THREADS).map(|thread| scope.spawn(move || run((thread..histories).step_by(THREADS as usize)))).collect();
+        let threads: Vec<_> = (0..THREADS)
+            .map(|thread| scope.spawn(move || run((thread..histories).step_by(THREADS as usize))))
+            .collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
     assert!(failed.is_empty(), "of {histories} histories these fail, run one with DISKFERRY_SEED=...: {failed:?}");
@@ -151,9 +152,7 @@ impl Cargo {
         harbour.sim.set_faults(match accident {
             Accident::ReadErrors => Faults { read_error_one_in: one_in, ..faults.clone() },
             Accident::WriteErrors => Faults { write_error_one_in: one_in, ..faults.clone() },
-            Accident::Full => {
-                Faults { full_at_bytes: Some(random.below(self.stored.len() as u64)), ..faults.clone() }
-            }
+            Accident::Full => Faults { full_at_bytes: Some(random.below(self.stored.len() as u64)), ..faults.clone() },
             _ => faults.clone(),
         });
         match accident {
