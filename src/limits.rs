@@ -118,6 +118,8 @@ pub const CONTAINER_CHECK_BYTES: u64 = 64 * 1024;
 // ---------------------------------------------------------------- edge
 /// Data-plane connections at once; each costs a descriptor, and an idle one little more.
 pub const CONNECTIONS_MAX: usize = 8192;
+/// Data-plane connections of one address at once: a busy backup proxy has dozens.
+pub const CONNECTIONS_PER_ADDRESS: usize = 2048;
 /// Control-plane connections at once.
 pub const CONTROL_CONNECTIONS_MAX: usize = 1024;
 /// Pause after a failed accept (usually: no descriptors left).

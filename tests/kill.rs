@@ -28,13 +28,14 @@ use server::http::is_gone;
 use server::{Config, Home, Server};
 
 /// Kills on each engine.
-const KILLS: usize = 100;
+const KILLS: usize = 200;
 const KILLS_LONG: usize = 1000;
 /// Kills after which the datastore is emptied and a new one begun, so that the checks stay quick.
 const KILLS_PER_HOME: usize = 25;
 const CLIENTS: usize = 3;
-/// A server lives at most this long once its clients have begun.
-const LIFE_MS: usize = 200;
+/// A server lives at most so long once its clients have begun: the first steps of an import are over soon, a large disk takes
+/// its time.
+const LIVES_MS: [usize; 3] = [30, 100, 300];
 
 #[test]
 fn kills_lose_nothing_on_uring() {
@@ -60,7 +61,7 @@ fn kill_often(engine: &'static str) {
     println!("{kills} kills on {engine}: {tally:?}");
     // A run that does nothing would find nothing.
     let Tally { uploads, resumed, replaced, completed, aborted } = tally;
-    assert!(uploads > kills / 2 && completed > kills / 10, "{tally:?}");
+    assert!(uploads > kills / 4 && completed > kills / 20, "{tally:?}");
     assert!(resumed > 0 && replaced > 0 && aborted > 0, "{tally:?}");
 }
 
@@ -72,8 +73,7 @@ fn one_home(engine: &'static str, shelf: &Shelf, random: &mut Random, tally: &mu
     for _ in 0..KILLS_PER_HOME {
         let server = home.start();
         judge(&server, &home, &mut clients, false);
-        // Short lives more often than long ones: the first steps of an import are the delicate ones.
-        let at_most = 1 + random.below(LIFE_MS);
+        let at_most = *random.pick(&LIVES_MS);
         let life = Duration::from_millis(random.below(at_most) as u64);
         one_life(&server, shelf, &mut clients, life);
     }

@@ -5,12 +5,16 @@
 //! failing test prints; inflating and hashing run on threads of their own, so a seed fixes the accidents, not every
 //! interleaving. `DISKFERRY_LONG=1` runs five times as many histories.
 
+#[path = "transfer_faults/bad_input.rs"]
+mod bad_input;
 #[path = "transfer_faults/harbour.rs"]
 mod harbour;
 #[path = "transfer_faults/histories.rs"]
 mod histories;
 #[path = "transfer_faults/line.rs"]
 mod line;
+#[path = "transfer_faults/memory.rs"]
+mod memory;
 #[path = "transfer_faults/payload.rs"]
 mod payload;
 #[path = "transfer_faults/power_cuts.rs"]

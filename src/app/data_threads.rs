@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use rustls::ServerConfig;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::config::{self, Data};
 use crate::disk::{Blocking, Datastores, EngineKind, Uring, run_uring};
@@ -29,6 +29,7 @@ pub(super) struct Cargo {
     pub(super) tls: Arc<ServerConfig>,
     pub(super) transfer_metrics: TransferMetrics,
     pub(super) nfc_metrics: NfcMetrics,
+    pub(super) closing: watch::Receiver<bool>,
 }
 
 /// Chooses the engine; `Err` when the configured one cannot run here.
@@ -97,7 +98,7 @@ fn run(kind: EngineKind, buffers: usize, cargo: Cargo, arrivals: mpsc::Unbounded
 }
 
 async fn serve<E: Attach<Space = Datastores>>(engine: E, cargo: Cargo, arrivals: mpsc::UnboundedReceiver<Arrival>) {
-    let Cargo { leases, space, crew, tls, transfer_metrics, nfc_metrics } = cargo;
+    let Cargo { leases, space, crew, tls, transfer_metrics, nfc_metrics, closing } = cargo;
     let dock = Dock::new(engine, space, crew, transfer_metrics);
-    run_thread(Desk { leases, dock, tls, metrics: nfc_metrics }, arrivals).await;
+    run_thread(Desk { leases, dock, tls, metrics: nfc_metrics, closing }, arrivals).await;
 }

@@ -18,7 +18,7 @@ pub(super) fn run(command: &Lease) -> Exit {
             Exit::Done
         }
         Err(error) => {
-            eprintln!("diskferry: {error}");
+            eprintln!("diskferry: {}", super::with_causes(&error));
             if let AdminError::File { .. } = error {
                 eprintln!("is the server running here? --token-file names the admin.token in its state directory");
             }

@@ -43,3 +43,17 @@ fn control_runtime() -> Result<tokio::runtime::Runtime, Exit> {
         },
     )
 }
+
+/// An error with what caused it: each cause once, even where an error already repeats its own.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let words = inner.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = inner.source();
+    }
+    text
+}

@@ -28,7 +28,7 @@ pub(super) fn run(path: Option<&Path>) -> Exit {
         let server = match Running::start(&config).await {
             Ok(server) => server,
             Err(error) => {
-                eprintln!("diskferry: {error}");
+                eprintln!("diskferry: {}", super::with_causes(&error));
                 return match error {
                     StartError::Configuration(_) => Exit::Configuration,
                     StartError::Io { .. } => Exit::Io,

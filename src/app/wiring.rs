@@ -23,7 +23,7 @@ use super::config::{self, Resolved};
 use super::data_threads::{self, Cargo};
 use crate::disk::{Backing, Datastores, EngineKind};
 use crate::edge::admin::{self, Token, Urls, listener};
-use crate::edge::nfc::acceptor;
+use crate::edge::nfc::acceptor::{self, Seating};
 use crate::edge::nfc::metrics::NfcMetrics;
 use crate::edge::tls::{Identity, write_private};
 use crate::journal::redb::RedbJournal;
@@ -40,11 +40,12 @@ pub enum StartError {
     #[error("{0}")]
     Configuration(String),
     /// A file, a port or a thread failed.
-    #[error("{what}: {error}")]
+    #[error("{what}")]
     Io {
         /// What was being done.
         what: String,
         /// What failed.
+        #[source]
         error: Box<dyn std::error::Error + Send + Sync>,
     },
 }
@@ -105,6 +106,7 @@ impl Running {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let crew = Crew::start(cores, Level::Default).map_err(io("codec workers"))?;
         let tls = identity.server_config().map_err(io("certificate"))?;
+        let (closing, closed) = watch::channel(false);
         let cargo = Cargo {
             leases: leases.clone(),
             space,
@@ -112,6 +114,7 @@ impl Running {
             tls: tls.clone(),
             transfer_metrics: metrics.transfer.clone(),
             nfc_metrics: metrics.nfc.clone(),
+            closing: closed.clone(),
         };
 
         let control = bind("control", config.listen.control).await?;
@@ -119,7 +122,7 @@ impl Running {
         let data_tls = bind("data_tls", config.listen.data_tls).await?;
         let (control_at, data_at, data_tls_at) = (local(&control)?, local(&data)?, local(&data_tls)?);
         let (berths, threads) = data_threads::start(engine, &config.data, &cargo).map_err(io("data threads"))?;
-        let (closing, closed) = watch::channel(false);
+        let seating = Seating::new(berths, metrics.nfc);
         let ready = Arc::new(AtomicBool::new(true));
         let desk = admin::Desk {
             leases: leases.clone(),
@@ -130,8 +133,8 @@ impl Running {
         };
         let router = admin::router(desk);
         let listeners = vec![
-            tokio::spawn(acceptor::accept(data, false, berths.clone(), metrics.nfc.clone(), closed.clone())),
-            tokio::spawn(acceptor::accept(data_tls, true, berths, metrics.nfc, closed.clone())),
+            tokio::spawn(acceptor::accept(data, false, seating.clone(), closed.clone())),
+            tokio::spawn(acceptor::accept(data_tls, true, seating, closed.clone())),
             tokio::spawn(listener::serve(control, router, tls, config.listen.control_plain, closed)),
         ];
         let addresses = Addresses {

@@ -91,8 +91,8 @@ impl fmt::Debug for Content {
     }
 }
 
-/// Less than a grain, several grains with a short last one, and more than a pipe or all buffers of a stream hold.
-const CAPACITIES_BYTES: [u64; 3] = [40 * 1024, 700 * 1024 + 512, 3 * 1024 * 1024];
+/// Less than a grain, several grains with a short last one, and more than two pipes hold.
+const CAPACITIES_BYTES: [u64; 3] = [40 * 1024, 500 * 1024 + 512, 2304 * 1024];
 const CONTENTS_OF_EACH: usize = 4;
 const GRAIN_BYTES: usize = StreamWriter::GRAIN_BYTES;
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -10,11 +10,11 @@ use diskferry::disk::{Engine, Faults, Place, Sim, SimSocket, Space, Want};
 use diskferry::lease::journal::Memory;
 use diskferry::lease::{
     Change, DiskSpec, Driver, Flow, Form, Grant, GrantRequest, Journal, JournalError, Kind, LeaseMetrics, LeaseSpec,
-    LeaseState, LeaseView, Leases, Purpose, Record, Secret, Settings, Target, Timeouts,
+    LeaseState, LeaseView, Leases, Outcome, Purpose, Record, Secret, Settings, Target, Timeouts,
 };
 use diskferry::transfer::crew::Crew;
 use diskferry::transfer::egress::{Plan, egress, plan};
-use diskferry::transfer::ingest::{Landed, Resumable, Upload, ingest};
+use diskferry::transfer::ingest::{Landed, Resumable, Upload, check, ingest};
 use diskferry::transfer::metrics::TransferMetrics;
 use diskferry::transfer::objects::Warehouse;
 use diskferry::transfer::receipt::Receipt;
@@ -25,7 +25,7 @@ use futures_util::future::{Either, select};
 use prometheus::Registry;
 
 use crate::line::{Line, Spout};
-use crate::watched::Watched;
+use crate::watched::{Steps, Watched};
 
 pub const DEVICE: &str = "device";
 pub const DIRECTORY: &str = "default";
@@ -60,7 +60,7 @@ pub struct Sending<'a> {
 /// A journal that loses power together with the storage.
 struct Ledger {
     memory: Memory,
-    dead: Arc<AtomicBool>,
+    steps: Steps,
 }
 
 impl Journal for Ledger {
@@ -69,10 +69,8 @@ impl Journal for Ledger {
     }
 
     fn commit(&mut self, changes: &[Change]) -> Result<(), JournalError> {
-        match self.dead.load(Ordering::SeqCst) {
-            true => Err(JournalError::Lost),
-            false => self.memory.commit(changes),
-        }
+        self.steps.commit().map_err(|_| JournalError::Lost)?;
+        self.memory.commit(changes)
     }
 }
 
@@ -112,7 +110,7 @@ impl Harbour {
             on_journal_failure: Box::new(|_| {}),
             ..Settings::new(Secret::from_bytes([7; 32]), || 0)
         };
-        let ledger = Ledger { memory: journal.clone(), dead: engine.steps.death() };
+        let ledger = Ledger { memory: journal.clone(), steps: engine.steps.clone() };
         let objects = Arc::new(Warehouse::new(space));
         let metrics = LeaseMetrics::register(&registry).unwrap();
         let leases = Driver::start(settings, Box::new(ledger), objects, metrics).unwrap();
@@ -167,6 +165,7 @@ impl Harbour {
         self.upload_under(self.grant(lease, purpose).await, sending).await
     }
 
+    /// An upload as a connection makes it: what can be refused beforehand is, and then touches nothing.
     pub async fn upload_under(&self, grant: Grant, sending: &Sending<'_>) -> Result<Landed, TransferError> {
         let (near, far) = SimSocket::pair();
         let length = sending.bytes.len();
@@ -188,6 +187,12 @@ impl Harbour {
             }
             std::future::pending().await
         };
+        if let Err(refusal) = check(&grant, &upload) {
+            if let Some(partial) = grant.partial.clone() {
+                grant.settle(Outcome::Interrupted(partial)).await.unwrap();
+            }
+            return Err(refusal);
+        }
         let flow = grant.flow.clone();
         let moving = until_cut(&near, flow, ingest(&self.dock, grant, &upload, &mut line));
         match select(pin!(moving), pin!(client)).await {

@@ -6,7 +6,9 @@ use diskferry::transfer::TransferError;
 use diskferry::transfer::ingest::{Landed, Resumable};
 use diskferry::wire::nfc::Format;
 
-use crate::harbour::{DEVICE, Harbour, Sending, kept_file, kept_vmdk, on_one_thread, raw_device, raw_file, request, whole};
+use crate::harbour::{
+    DEVICE, Harbour, Sending, kept_file, kept_vmdk, on_one_thread, raw_device, raw_file, request, whole,
+};
 use crate::payload::{Payload, Random, assert_same, digest_of};
 
 /// The rest of `bytes` from `offset` on, as a client sends it that knows the length of the whole.
@@ -120,6 +122,23 @@ fn a_wrong_offset_is_refused_and_harms_nothing() {
             assert_same(&harbour.stored(&disk).await.unwrap(), bytes, "the resumed upload");
         });
     }
+}
+
+/// A connection that breaks between head and body: the grant is dropped, nothing was touched.
+#[test]
+fn a_continuation_that_never_begins_loses_nothing() {
+    on_one_thread(async {
+        let payload = Payload::random(404, 300 << 10);
+        let (harbour, disk) = (Harbour::new(), kept_file(None));
+        let lease = harbour.import(disk.clone()).await;
+        let gone = Sending { gone_after: Some((payload.disk.len() / 2, false)), ..rest(&payload.disk, 0, None) };
+        assert!(matches!(harbour.upload(&lease, &gone).await, Ok(Landed::Part(_))));
+        let stored = stored_bytes(&harbour, &lease).await;
+        drop(harbour.grant(&lease, Purpose::Resume).await);
+        assert_eq!(stored_bytes(&harbour, &lease).await, stored);
+        whole(harbour.upload(&lease, &rest(&payload.disk, stored as usize, None)).await);
+        assert_same(&harbour.stored(&disk).await.unwrap(), &payload.disk, "the resumed upload");
+    });
 }
 
 /// The object must be the stream, whatever was once announced.

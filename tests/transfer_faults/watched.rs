@@ -52,7 +52,7 @@ impl Steps {
         self.0.dead.load(Ordering::SeqCst)
     }
 
-    /// Set when the power fails; shared with the journal.
+    /// Set when the power fails.
     pub fn death(&self) -> Arc<AtomicBool> {
         self.0.dead.clone()
     }
@@ -71,6 +71,11 @@ impl Steps {
             trip();
         }
         if self.is_dead() { Err(Errno::IO) } else { Ok(state) }
+    }
+
+    /// A commit of the journal is a step as well.
+    pub fn commit(&self) -> Result<(), Errno> {
+        self.take().map(drop)
     }
 
     fn splice(&self) -> Result<(), Errno> {

@@ -82,7 +82,7 @@ pub(super) fn run(demo: &Demo) -> Exit {
 }
 
 fn failed(error: &DemoError) -> Exit {
-    eprintln!("diskferry: {error}");
+    eprintln!("diskferry: {}", crate::app::with_causes(error));
     match error {
         DemoError::Directory { .. } | DemoError::File { .. } | DemoError::Source(_) => Exit::Io,
         DemoError::Start(StartError::Configuration(_)) => Exit::Configuration,

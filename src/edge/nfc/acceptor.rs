@@ -2,10 +2,12 @@
 //!
 //! Runs on the control runtime. `SO_REUSEPORT` would spread few, long connections badly: with eight streams on two threads one
 //! thread often gets six. Guarantees: no more than [`CONNECTIONS_MAX`] connections at once; running out of descriptors pauses
-//! accepting and ends nothing.
+//! accepting and ends nothing; one address cannot take every seat.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -13,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::Arrival;
 use super::metrics::NfcMetrics;
-use crate::limits::{ACCEPT_PAUSE_MS, CONNECTIONS_MAX};
+use crate::limits::{ACCEPT_PAUSE_MS, CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS};
 
 /// The acceptor's view of one data thread.
 #[derive(Clone)]
@@ -22,9 +24,19 @@ pub struct Berth {
     load: Arc<AtomicUsize>,
 }
 
-/// Held by a connection for as long as it lives; counts it at its data thread.
+/// Where connections may sit: the data threads and the limits, shared by all acceptors.
+#[derive(Clone)]
+pub struct Seating {
+    berths: Vec<Berth>,
+    addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    metrics: NfcMetrics,
+}
+
+/// Held by a connection for as long as it lives; counts it at its data thread and its address.
 pub struct Seat {
     load: Arc<AtomicUsize>,
+    address: IpAddr,
+    addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
     metrics: NfcMetrics,
 }
 
@@ -36,68 +48,93 @@ impl Berth {
     }
 }
 
+impl Seating {
+    /// Seats at `berths`, all empty.
+    pub fn new(berths: Vec<Berth>, metrics: NfcMetrics) -> Seating {
+        Seating { berths, addresses: Arc::default(), metrics }
+    }
+
+    /// Hands the connection to the least-loaded data thread, or closes it when a limit is reached; `false` when no data thread
+    /// is left.
+    fn place(&self, stream: TcpStream, tls: bool, peer: SocketAddr) -> bool {
+        let Some(berth) = self.berths.iter().min_by_key(|berth| berth.load.load(Ordering::Relaxed)) else {
+            return false;
+        };
+        let Some(seat) = self.seat(berth, peer.ip()) else {
+            tracing::warn!(%peer, "connection refused: too many connections");
+            self.metrics.refused.inc();
+            return true;
+        };
+        berth.arrivals.send(Arrival { stream, tls, peer, seat }).is_ok()
+    }
+
+    fn seat(&self, berth: &Berth, address: IpAddr) -> Option<Seat> {
+        let total: usize = self.berths.iter().map(|berth| berth.load.load(Ordering::Relaxed)).sum();
+        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = addresses.get(&address).copied().unwrap_or(0);
+        if total >= CONNECTIONS_MAX || here >= CONNECTIONS_PER_ADDRESS {
+            return None;
+        }
+        addresses.insert(address, here + 1);
+        berth.load.fetch_add(1, Ordering::Relaxed);
+        self.metrics.connections.inc();
+        let (load, addresses) = (berth.load.clone(), self.addresses.clone());
+        Some(Seat { load, address, addresses, metrics: self.metrics.clone() })
+    }
+}
+
 impl Drop for Seat {
     fn drop(&mut self) {
         self.load.fetch_sub(1, Ordering::Relaxed);
         self.metrics.connections.dec();
+        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        match addresses.get_mut(&self.address) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(addresses.remove(&self.address)),
+        }
     }
 }
 
 /// Accepts on `listener` until `closing` becomes true or every data thread is gone.
-pub async fn accept(
-    listener: TcpListener,
-    tls: bool,
-    berths: Vec<Berth>,
-    metrics: NfcMetrics,
-    mut closing: watch::Receiver<bool>,
-) {
+pub async fn accept(listener: TcpListener, tls: bool, seating: Seating, mut closing: watch::Receiver<bool>) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = closing.wait_for(|closing| *closing) => return,
         };
-        match accepted {
+        match accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
             Ok((stream, peer)) => {
-                let stream = match stream.into_std() {
-                    Ok(stream) => stream,
-                    Err(error) => {
-                        tracing::warn!(%peer, %error, "connection lost while accepting it");
-                        continue;
-                    }
-                };
-                if !place(&berths, &metrics, stream, tls, peer) {
+                if !seating.place(stream, tls, peer) {
                     return;
                 }
             }
             Err(error) => {
                 // Out of descriptors, most likely: what is running goes on and will free some.
                 tracing::warn!(%error, "accepting is paused");
-                metrics.refused.inc();
+                seating.metrics.refused.inc();
                 tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
             }
         }
     }
 }
 
-/// Hands the connection over; `false` when no data thread is left.
-fn place(
-    berths: &[Berth],
-    metrics: &NfcMetrics,
-    stream: std::net::TcpStream,
-    tls: bool,
-    peer: std::net::SocketAddr,
-) -> bool {
-    let total: usize = berths.iter().map(|berth| berth.load.load(Ordering::Relaxed)).sum();
-    if total >= CONNECTIONS_MAX {
-        tracing::warn!(%peer, limit = CONNECTIONS_MAX, "connection refused: too many connections");
-        metrics.refused.inc();
-        return true;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_cannot_take_every_seat_and_gives_them_back() {
+        let metrics = NfcMetrics::register(&prometheus::Registry::new()).unwrap();
+        let (berth, _queue) = Berth::new();
+        let seating = Seating::new(vec![berth.clone()], metrics.clone());
+        let greedy: IpAddr = [192, 0, 2, 1].into();
+        let seats: Vec<_> = std::iter::from_fn(|| seating.seat(&berth, greedy)).collect();
+        assert_eq!(seats.len(), CONNECTIONS_PER_ADDRESS);
+        assert!(seating.seat(&berth, [192, 0, 2, 2].into()).is_some());
+        assert_eq!(metrics.connections.get() as usize, CONNECTIONS_PER_ADDRESS);
+        drop(seats);
+        assert_eq!(metrics.connections.get(), 0);
+        assert!(seating.addresses.lock().unwrap().is_empty());
+        assert!(seating.seat(&berth, greedy).is_some());
     }
-    let Some(berth) = berths.iter().min_by_key(|berth| berth.load.load(Ordering::Relaxed)) else {
-        return false;
-    };
-    berth.load.fetch_add(1, Ordering::Relaxed);
-    metrics.connections.inc();
-    let seat = Seat { load: berth.load.clone(), metrics: metrics.clone() };
-    berth.arrivals.send(Arrival { stream, tls, peer, seat }).is_ok()
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::{ServerConfig, ServerConnection};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::limits::{BUFFER_BYTES, HANDSHAKE_MS, HEAD_BYTES, HEAD_MS, KEEP_ALIVE_MS};
 use crate::transfer::{Buffer, DiskError, Engine, Receive};
@@ -81,15 +81,17 @@ impl<E: Engine> Channel<E> {
         self.ahead.splice(0..0, bytes.iter().copied());
     }
 
+    /// Waits for the first byte of the next request; `false` when none came for too long.
+    pub(super) async fn idle(&mut self) -> bool {
+        if !self.ahead.is_empty() || self.has_plaintext() {
+            return true;
+        }
+        let limit = Duration::from_millis(KEEP_ALIVE_MS);
+        matches!(timeout(limit, self.engine.readable(&self.socket)).await, Ok(Ok(())))
+    }
+
     /// The next request head, exactly.
     pub(super) async fn head(&mut self) -> Result<Head, NoHead> {
-        let idle = Instant::now() + Duration::from_millis(KEEP_ALIVE_MS);
-        if self.ahead.is_empty() && !self.has_plaintext() {
-            match timeout_at(idle, self.engine.readable(&self.socket)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => return Err(NoHead::Closed),
-            }
-        }
         let deadline = Instant::now() + Duration::from_millis(HEAD_MS);
         let head = match self.tls {
             None => self.plain_head(deadline).await,

@@ -64,6 +64,15 @@ where
 }
 
 async fn request<E: Engine>(desk: &Desk<E>, channel: &mut Channel<E>) -> After {
+    let mut closing = desk.closing.clone();
+    let begun = tokio::select! {
+        begun = channel.idle() => begun,
+        // A drain ends idle connections; what has begun may finish.
+        _ = closing.wait_for(|closing| *closing) => false,
+    };
+    if !begun {
+        return After::Close;
+    }
     let head = match channel.head().await {
         Ok(head) => head,
         Err(NoHead::Closed) => return After::Close,

@@ -19,6 +19,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
+use tokio::sync::watch;
 
 use crate::lease::Leases;
 use crate::transfer::{Attach, Dock, Engine};
@@ -34,6 +35,8 @@ pub struct Desk<E: Engine> {
     pub tls: Arc<ServerConfig>,
     /// Counters.
     pub metrics: metrics::NfcMetrics,
+    /// Becomes true when the server drains.
+    pub closing: watch::Receiver<bool>,
 }
 
 /// A connection on its way from the acceptor to a data thread.
