@@ -108,6 +108,10 @@ pub const STREAM_BUFFERS_CHANNEL: usize = 2;
 pub const DIRECT_FROM_BYTES: u64 = 64 * 1024 * 1024;
 /// How far the digest of a spliced stream may fall behind before the stream waits: still surely in the page cache.
 pub const DIGEST_LAG_BYTES: u64 = 64 * 1024 * 1024;
+/// A resumable upload is made durable whenever this much has come ...
+pub const CHECKPOINT_BYTES: u64 = 256 * 1024 * 1024;
+/// ... or this long after the last time: what a crash may cost the client.
+pub const CHECKPOINT_MS: u64 = 5_000;
 /// A device is zeroed in steps of this size, so that an abort is noticed in between.
 pub const ZERO_STEP_BYTES: u64 = 1024 * 1024 * 1024;
 /// What a VMDK stream may be longer than its disk besides a quarter: header, descriptor, tables.

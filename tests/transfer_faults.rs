@@ -11,6 +11,8 @@ mod bad_input;
 mod harbour;
 #[path = "transfer_faults/histories.rs"]
 mod histories;
+#[path = "transfer_faults/http.rs"]
+mod http;
 #[path = "transfer_faults/line.rs"]
 mod line;
 #[path = "transfer_faults/memory.rs"]

@@ -9,9 +9,12 @@
 //!               client gone, resumable: sync ─► keep part ─► settle(Interrupted)
 //! ```
 
+mod checkpoint;
 mod raw;
 mod stream;
 mod verbatim;
+
+use checkpoint::Checkpoints;
 
 use super::budget::Reservation;
 use super::dock::{Dock, storage};
@@ -73,6 +76,7 @@ struct Run<'a, E: Engine> {
     exact_bytes: Option<u64>,
     /// Whether this request carries the rest of the stream.
     complete: bool,
+    checkpoints: Checkpoints,
 }
 
 /// What a way has achieved. `end_bytes` holds also when `result` is an error, so that an interrupted upload can be kept.
@@ -106,6 +110,13 @@ pub fn check(grant: &Grant, upload: &Upload) -> Result<(), TransferError> {
     let stored_bytes = grant.partial.as_ref().map_or(0, |partial| partial.offset_bytes);
     if start_bytes > 0 && start_bytes != stored_bytes {
         return Err(TransferError::WrongOffset { given_bytes: start_bytes, stored_bytes });
+    }
+    let announced = grant.partial.as_ref().filter(|_| start_bytes > 0).and_then(|partial| partial.length_bytes);
+    if let (Some(before), Some(now)) = (announced, upload.resumable.and_then(|part| part.total_bytes))
+        && before != now
+    {
+        let reason = format!("the upload was announced with {before} bytes and now has {now}");
+        return Err(TransferError::Unsuitable { reason });
     }
     let verbatim = grant.disk.target.form == Form::Verbatim;
     if verbatim && upload.format == Some(Format::Raw) {
@@ -185,9 +196,9 @@ async fn attempt<E: Engine, I: Inlet<E>>(
         let _ours = grant.flow.local_work();
         dock.budget.reserve().await?
     };
-    let raw_bytes = upload.format == Some(Format::Raw);
+    let keep = upload.resumable.is_some() && can_resume(grant, upload);
     let start_bytes = upload.resumable.map_or(0, |part| part.offset_bytes);
-    let file = open_target(dock, grant, place, tag, start_bytes > 0).await?;
+    let file = open_target(dock, grant, place, tag, start_bytes).await?;
     let run = Run {
         dock,
         place,
@@ -199,6 +210,7 @@ async fn attempt<E: Engine, I: Inlet<E>>(
         limit_bytes: limit(grant, upload.format),
         exact_bytes: exact(grant, upload),
         complete: upload.resumable.is_none_or(|part| part.complete),
+        checkpoints: Checkpoints::new(keep, start_bytes, upload.resumable.and_then(|part| part.total_bytes)),
     };
     let moved = match (grant.disk.target.form, upload.format) {
         (Form::Verbatim, _) => verbatim::receive(&run, upload, inlet).await,
@@ -213,7 +225,6 @@ async fn attempt<E: Engine, I: Inlet<E>>(
             }
         }
     };
-    let keep = upload.resumable.is_some() && (raw_bytes || grant.disk.target.form == Form::Verbatim);
     conclude(&run, tag, moved, keep, upload).await
 }
 
@@ -254,19 +265,21 @@ async fn conclude<E: Engine>(
     }))
 }
 
+/// The target, with nothing in it behind `start_bytes`: a stream may leave out zeros, and may turn out shorter than an earlier
+/// attempt.
 async fn open_target<E: Engine>(
     dock: &Dock<E>,
     grant: &Grant,
     place: &Place,
     tag: &str,
-    resume: bool,
+    start_bytes: u64,
 ) -> Result<E::File, TransferError> {
     let _ours = grant.flow.local_work();
     let raw = grant.disk.target.form == Form::Raw;
     let direct = raw && grant.capacity_bytes >= DIRECT_FROM_BYTES;
     let owned_tag = tag.to_owned();
     let opened = dock
-        .names(place, move |space, place| match resume {
+        .names(place, move |space, place| match start_bytes > 0 {
             true => space.open_part(place, &owned_tag, Want { direct }),
             false => {
                 space.make_parents(place)?;
@@ -274,12 +287,24 @@ async fn open_target<E: Engine>(
             }
         })
         .await?;
-    let file = dock.engine.adopt(opened).map_err(|error| storage(place, error))?;
-    if raw && !resume {
-        match grant.prepared.device {
-            true => zero_device(dock, grant, place, &file).await?,
-            false => dock.engine.set_length(&file, grant.capacity_bytes).await.map_err(|e| storage(place, e))?,
+    let at = |error| storage(place, error);
+    let file = dock.engine.adopt(opened).map_err(at)?;
+    if grant.prepared.device {
+        zero_device(dock, grant, place, &file, start_bytes).await?;
+        return Ok(file);
+    }
+    if start_bytes > 0 {
+        // Only somebody else can have shortened it; extending it would turn the loss into zeros.
+        let mut last = dock.engine.pool().take().await;
+        last.set_len(1);
+        if dock.engine.read_at(&file, last, start_bytes - 1).await.1.map_err(at)? == 0 {
+            let reason = "what was stored of this upload is gone; send it from the beginning".to_owned();
+            return Err(TransferError::Unsuitable { reason });
         }
+        dock.engine.set_length(&file, start_bytes).await.map_err(at)?;
+    }
+    if raw {
+        dock.engine.set_length(&file, grant.capacity_bytes).await.map_err(at)?;
     }
     Ok(file)
 }
@@ -290,14 +315,15 @@ async fn zero_device<E: Engine>(
     grant: &Grant,
     place: &Place,
     file: &E::File,
+    start_bytes: u64,
 ) -> Result<(), TransferError> {
-    let mut offset_bytes = 0;
+    let mut offset_bytes = start_bytes;
     while offset_bytes < grant.prepared.capacity_bytes {
         let step = ZERO_STEP_BYTES.min(grant.prepared.capacity_bytes - offset_bytes);
         dock.engine.zero(file, offset_bytes, step).await.map_err(|error| storage(place, error))?;
         offset_bytes += step;
         if grant.flow.is_cancelled() {
-            return Err(TransferError::Disconnected { offset_bytes: 0 });
+            return Err(TransferError::Disconnected { offset_bytes: start_bytes });
         }
     }
     Ok(())

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use diskferry::disk::{Engine, Faults, Place, Sim, SimSocket, Space, Want};
 use diskferry::lease::journal::Memory;
 use diskferry::lease::{
-    Change, DiskSpec, Driver, Flow, Form, Grant, GrantRequest, Journal, JournalError, Kind, LeaseMetrics, LeaseSpec,
-    LeaseState, LeaseView, Leases, Outcome, Purpose, Record, Secret, Settings, Target, Timeouts,
+    Change, Denied, DiskSpec, Driver, Flow, Form, Grant, GrantRequest, Journal, JournalError, Kind, LeaseMetrics,
+    LeaseSpec, LeaseState, LeaseView, Leases, Outcome, Purpose, Record, Secret, Settings, Target, Timeouts,
 };
 use diskferry::transfer::crew::Crew;
 use diskferry::transfer::egress::{Plan, egress, plan};
@@ -162,7 +162,12 @@ impl Harbour {
     pub async fn upload(&self, lease: &LeaseView, sending: &Sending<'_>) -> Result<Landed, TransferError> {
         let resumed = sending.resumable.is_some_and(|part| part.offset_bytes > 0);
         let purpose = if resumed { Purpose::Resume } else { Purpose::Upload };
-        self.upload_under(self.grant(lease, purpose).await, sending).await
+        match self.leases.grant(request(lease, purpose)).await {
+            Ok(grant) => self.upload_under(grant, sending).await,
+            // The power failed under the commit that opens the transfer.
+            Err(Denied::Closing) => Err(TransferError::Disconnected { offset_bytes: 0 }),
+            Err(denied) => panic!("{denied:?}"),
+        }
     }
 
     /// An upload as a connection makes it: what can be refused beforehand is, and then touches nothing.

@@ -26,6 +26,14 @@ pub(super) async fn receive<E: Engine, I: Inlet<E>>(run: &Run<'_, E>, first: Opt
             None => fill(run, inlet).await,
         };
         result = write(run, &mut moved, &mut digest, &mut writes, buffer).await;
+        if result.is_ok() && run.checkpoints.is_due(moved.end_bytes) {
+            while let Some(write) = writes.land().await {
+                result = result.and(write);
+            }
+            if result.is_ok() {
+                result = run.checkpoints.take(run, moved.end_bytes).await;
+            }
+        }
         if let Some(end) = ended {
             result = result.and(end);
             break;

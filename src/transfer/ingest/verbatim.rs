@@ -258,12 +258,15 @@ async fn follow<E: Engine>(run: &Run<'_, E>, progress: &Progress) -> Result<Opti
     }
 }
 
-/// Waits while the digest is too far behind; ends the mover when the follower has failed or the lease has cut the stream.
+/// Waits while the digest is too far behind and takes checkpoints; ends the mover when the follower has failed or the lease has cut the stream.
 async fn keep_up<E: Engine>(run: &Run<'_, E>, progress: &Progress) -> Result<(), TransferError> {
     let offset_bytes = progress.written_bytes.get();
     while progress.following.get() && offset_bytes - progress.hashed_bytes.get().min(offset_bytes) > DIGEST_LAG_BYTES {
         let _ours = run.flow.local_work();
         progress.wake.notified().await;
+    }
+    if run.checkpoints.is_due(offset_bytes) {
+        run.checkpoints.take(run, offset_bytes).await?;
     }
     match run.flow.is_cancelled() || !progress.following.get() {
         true => Err(TransferError::Disconnected { offset_bytes }),
