@@ -135,7 +135,7 @@ pub const HEAD_MS: u64 = 5_000;
 /// An idle connection is kept for the next request this long; above the 60 s at which the slowest clients poll.
 pub const KEEP_ALIVE_MS: u64 = 75_000;
 /// After a refusal the connection is read for this long, so that the client sees the answer and not a reset.
-pub const LINGER_MS: u64 = 2_000;
+pub const LINGER_MS: u64 = 5_000;
 /// Most bytes of a refused body that are read and thrown away.
 pub const DRAIN_BYTES: u64 = 64 * 1024 * 1024;
 /// Longest request body of the admin API: a lease of 256 disks with long paths fits several times.

@@ -200,17 +200,20 @@ impl Client {
         let part = self.open().disks[index].part.as_ref().expect("an upload to continue");
         let (content, confirmed_bytes, finishing) = (part.content.clone(), part.confirmed_bytes, part.finishing);
         let answer = Exchange::begin(server.data(), "HEAD", &path, &[("Connection", "close")])?.answer()?;
+        if answer.status == 409 {
+            self.busy(&answer);
+            return Ok(());
+        }
+        assert_eq!(answer.field("upload-complete"), Some("?0"), "{path}: this upload has not ended: {}", answer.head);
         let offset = offset_of(&answer);
-        assert!(
-            confirmed_bytes <= offset && offset <= content.stream.len(),
-            "{path}: {confirmed_bytes}: {}",
-            answer.head
-        );
-        if offset == 0 {
-            // The line broke before anything was kept.
+        if offset == 0 && (confirmed_bytes == 0 || finishing) {
+            // The line broke before anything was kept; or the server was killed between publishing the finished part and
+            // noting that, and has given the part up since.
             self.open().disks[index].part = None;
             return Ok(());
         }
+        let possible = confirmed_bytes..=content.stream.len();
+        assert!(possible.contains(&offset), "{path}: not in {possible:?}: {}", answer.head);
         let (offset_text, length) = (offset.to_string(), (content.stream.len() - offset).to_string());
         let fields = [
             ("Upload-Complete", "?1"),
@@ -224,12 +227,6 @@ impl Client {
         let mut exchange = Exchange::begin(server.data(), "PATCH", &path, &fields)?;
         exchange.send(&content.stream[offset..])?;
         let answer = exchange.answer()?;
-        if answer.status == 404 {
-            assert!(finishing);
-            println!("TEMP 404");
-            self.open().disks[index].part = None;
-            return Ok(());
-        }
         if answer.status == 409 && answer.field("upload-offset").is_some() {
             // Killed between publishing the finished part and noting that: it has to be sent again.
             assert!(

@@ -42,7 +42,7 @@ impl Exchange {
 
     /// Sends the head of a request, also a further one on the same connection.
     pub fn request(&mut self, method: &str, path: &str, fields: &[(&str, &str)]) -> io::Result<()> {
-        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: ferry\r\n");
+        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.stream.peer_addr()?);
         for (name, value) in fields {
             head.push_str(&format!("{name}: {value}\r\n"));
         }

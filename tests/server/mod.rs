@@ -127,7 +127,8 @@ impl Home {
         found
     }
 
-    fn log_path(&self) -> PathBuf {
+    /// What the servers wrote to standard error.
+    pub fn log_path(&self) -> PathBuf {
         self.scratch.path().join("log")
     }
 }

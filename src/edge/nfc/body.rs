@@ -3,7 +3,6 @@
 //! Used by [`super::upload`] and [`super::download`]; these are the `Inlet` and `Outlet` that `transfer` moves bytes through.
 
 use super::channel::Channel;
-use crate::limits::DRAIN_BYTES;
 use crate::transfer::{Buffer, DiskError, Engine, Inlet, Outlet, TransferError};
 use crate::wire::http::{CHUNK_END, ChunkedDecoder, Framing, LAST_CHUNK, chunk_head};
 
@@ -42,24 +41,6 @@ impl<'a, E: Engine> RequestBody<'a, E> {
             Shape::Length { left_bytes } => *left_bytes == 0,
             Shape::Chunked { done, .. } => *done,
         }
-    }
-
-    /// Takes what is left of a refused body off the connection, within bounds, so that the client gets to read the answer
-    /// instead of a reset. Says whether the connection can go on.
-    pub(super) async fn discard(&mut self) -> bool {
-        let mut discarded = 0;
-        let mut buffer = self.channel.engine.pool().take().await;
-        let capacity = buffer.capacity();
-        while !self.is_done() && discarded < DRAIN_BYTES {
-            buffer.set_len(capacity);
-            let (back, result) = self.read(buffer, 0).await;
-            buffer = back;
-            match result {
-                Ok(count @ 1..) => discarded += count as u64,
-                _ => break,
-            }
-        }
-        self.is_done()
     }
 
     fn gone(&self, error: &DiskError) -> TransferError {

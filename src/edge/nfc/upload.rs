@@ -80,11 +80,8 @@ async fn receive<E: Engine>(
         Err(error) => {
             tracing::warn!(%lease, disk, %error, "upload failed");
             match error {
+                // The connection is cut already.
                 TransferError::Cut(_) => After::Close,
-                _ if body.is_done() || body.discard().await => {
-                    let refusal = rescue::transfer(&error);
-                    refuse(desk, channel, request.head.method().as_str(), &refusal).await
-                }
                 _ => refuse_upload(request, channel, &error).await,
             }
         }
