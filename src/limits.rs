@@ -94,8 +94,6 @@ pub const ENDED_LEASE_MS: u64 = 3_600_000;
 pub const DRAIN_MS: u64 = 30_000;
 
 // ---------------------------------------------------------------- transfer
-/// Jobs that may wait for each codec worker: enough that a worker never idles, few enough that a stream feels it soon.
-pub const CREW_QUEUE_PER_THREAD: usize = 4;
 /// Buffers of a data thread kept for request heads and TLS records of connections that transfer nothing.
 pub const BUFFERS_FOR_HEADS: usize = 16;
 /// Buffers a transfer reserves when memory is plentiful (3.5 MiB): ten in flight, two for the digest, two for the channel.
@@ -113,7 +111,7 @@ pub const CHECKPOINT_BYTES: u64 = 256 * 1024 * 1024;
 /// ... or this long after the last time: what a crash may cost the client.
 pub const CHECKPOINT_MS: u64 = 5_000;
 /// A device is zeroed in steps of this size, so that an abort is noticed in between.
-pub const ZERO_STEP_BYTES: u64 = 1024 * 1024 * 1024;
+pub const ZERO_STEP_BYTES: u64 = 64 * 1024 * 1024;
 /// What a VMDK stream may be longer than its disk besides a quarter: header, descriptor, tables.
 pub const STREAM_SLACK_BYTES: u64 = 64 * 1024 * 1024;
 /// Head and tail of a verbatim VMDK that are looked at to see whether it is whole.
@@ -132,6 +130,10 @@ pub const ACCEPT_PAUSE_MS: u64 = 100;
 pub const HANDSHAKE_MS: u64 = 5_000;
 /// A request head that has begun must be complete by then.
 pub const HEAD_MS: u64 = 5_000;
+/// A short answer must be taken by the client by then; bodies have the lease's stall timeout instead.
+pub const SEND_MS: u64 = 10_000;
+/// Most ciphertext received at once while no transfer runs: one TLS record.
+pub const RECORD_BYTES: usize = 16 * 1024 + 512;
 /// An idle connection is kept for the next request this long; above the 60 s at which the slowest clients poll.
 pub const KEEP_ALIVE_MS: u64 = 75_000;
 /// After a refusal the connection is read for this long, so that the client sees the answer and not a reset.

@@ -5,6 +5,8 @@
 //! failing test prints; inflating and hashing run on threads of their own, so a seed fixes the accidents, not every
 //! interleaving. `DISKFERRY_LONG=1` runs five times as many histories.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should say where and stop")]
+
 #[path = "transfer_faults/bad_input.rs"]
 mod bad_input;
 #[path = "transfer_faults/harbour.rs"]

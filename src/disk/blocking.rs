@@ -1,8 +1,9 @@
 //! The engine of plain system calls, for machines that refuse io_uring.
 //!
-//! Chosen at start when [`Uring::probe`](super::Uring::probe) fails. Operations on targets block the thread, so every
-//! connection gets a thread of its own; sockets are waited for through the tokio runtime of that thread, so that timeouts and
-//! cancellation work here exactly as they do on a ring. The engine itself may be used from any thread.
+//! Chosen at start when [`Uring::probe`](super::Uring::probe) fails. Reads and writes of targets block the thread, so there
+//! are more data threads than cores; flushing, which can take minutes, happens on threads of its own. Sockets are waited for
+//! through the tokio runtime of the data thread, so that timeouts and cancellation work here exactly as they do on a ring. The
+//! engine itself may be used from any thread.
 
 use std::io;
 use std::ops::Range;
@@ -18,7 +19,7 @@ use super::buffer::{Buffer, Pool};
 use super::datastores::Datastores;
 use super::engine::{Attach, Engine, EngineKind, Receive, Via};
 use super::error::DiskError;
-use super::file::{self, File};
+use super::file::{self, File, off_thread};
 use super::pipe::{Pipe, Shelf, splice};
 use super::zeros;
 
@@ -83,19 +84,23 @@ impl Engine for Blocking {
     }
 
     async fn sync(&self, file: &File) -> Result<(), DiskError> {
-        file.flushed(rustix::io::retry_on_intr(|| rustix::fs::fsync(file.main())))
+        let file = file.clone();
+        off_thread(move || file.flushed(rustix::io::retry_on_intr(|| rustix::fs::fsync(file.main())))).await
     }
 
     async fn allocate(&self, file: &File, length_bytes: u64) -> Result<(), DiskError> {
-        zeros::allocate(file, length_bytes)
+        let file = file.clone();
+        off_thread(move || zeros::allocate(&file, length_bytes)).await
     }
 
     async fn set_length(&self, file: &File, length_bytes: u64) -> Result<(), DiskError> {
-        zeros::set_length(file, length_bytes)
+        let file = file.clone();
+        off_thread(move || zeros::set_length(&file, length_bytes)).await
     }
 
     async fn zero(&self, file: &File, offset_bytes: u64, length_bytes: u64) -> Result<(), DiskError> {
-        zeros::zero(file, offset_bytes, length_bytes)
+        let file = file.clone();
+        off_thread(move || zeros::zero(&file, offset_bytes, length_bytes)).await
     }
 
     fn next_data(&self, file: &File, from_bytes: u64, end_bytes: u64) -> Result<Option<Range<u64>>, DiskError> {

@@ -197,6 +197,8 @@ impl DiskError {
     pub(super) fn storage(op: &'static str, offset_bytes: u64, source: Errno) -> DiskError {
         match source {
             Errno::NOSPC | Errno::DQUOT => DiskError::NoSpace { op, offset_bytes },
+            // Ours, not the device's: what is stored is as good as before.
+            Errno::MFILE | Errno::NFILE | Errno::NOMEM => DiskError::Engine { why: format!("{op}: {source}") },
             source => DiskError::Io { op, offset_bytes, source },
         }
     }

@@ -149,3 +149,11 @@ pub(super) fn next_data(file: &File, from_bytes: u64, end_bytes: u64) -> Result<
     let hole_bytes = rustix::fs::seek(file.buffered(), SeekFrom::Hole(start_bytes)).map_err(failed)?;
     Ok(Some(start_bytes..hole_bytes.min(end_bytes)))
 }
+
+/// Runs an operation that may wait for a disk for long away from the data thread, which other streams share.
+pub(super) async fn off_thread(
+    operation: impl FnOnce() -> Result<(), DiskError> + Send + 'static,
+) -> Result<(), DiskError> {
+    let failed = |_| DiskError::Engine { why: "the thread for slow calls failed".into() };
+    tokio::task::spawn_blocking(operation).await.map_err(failed)?
+}

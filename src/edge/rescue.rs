@@ -4,7 +4,7 @@
 //! ticket, a host path or anything about objects the client has not named.
 
 use crate::lease::{Denied, Fault};
-use crate::transfer::TransferError;
+use crate::transfer::{DiskError, TransferError};
 use crate::wire::http::HeadError;
 use crate::wire::vmdk::VmdkError;
 
@@ -58,7 +58,13 @@ pub fn transfer(error: &TransferError) -> Refusal {
         TransferError::Storage { error, .. } if error.is_not_found() => 404,
         TransferError::Storage { .. } | TransferError::CrewGone => 500,
     };
-    Refusal::new(status, error.to_string())
+    match error {
+        // Only the operator, who reads the log, is told of host paths and mount points.
+        TransferError::Storage { error: DiskError::Busy { .. } | DiskError::Permission { .. }, object } => {
+            Refusal::new(status, format!("storage of {object} cannot be used; the server's log says why"))
+        }
+        _ => Refusal::new(status, error.to_string()),
+    }
 }
 
 /// The HTTP status under which the admin API reports a fault; the body carries the fault itself.

@@ -12,6 +12,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::grant::Local;
 use crate::limits;
 
 /// A point in time: milliseconds on a monotonic clock that starts with the driver.
@@ -64,12 +65,13 @@ pub struct Pace {
     moved_bytes: u64,
     window: Moment,
     window_bytes: u64,
+    pulse: u64,
 }
 
 /// What a look at an open transfer showed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
-    /// Bytes moved since the last look, or the storage is still flushing what arrived: the transfer is alive.
+    /// Bytes moved since the last look, or the server itself is at work: the transfer renews its lease.
     pub alive: bool,
     /// Time since the last look during which nothing moved; 0 when something did.
     pub still_ms: u64,
@@ -205,36 +207,42 @@ impl Watch {
 impl Pace {
     /// Starts when the transfer opens.
     pub fn new(now: Moment) -> Self {
-        Self { looked: now, moved: now, moved_bytes: 0, window: now, window_bytes: 0 }
+        Self { looked: now, moved: now, moved_bytes: 0, window: now, window_bytes: 0, pulse: 0 }
     }
 
-    /// Reads the counter of the transfer. While `flushing` (the stream has arrived whole, the storage makes it durable) no
-    /// byte can move, so only [`limits::FLUSH_MS`] bounds the time.
-    pub fn look(&mut self, now: Moment, moved_bytes: u64, flushing: bool, timeouts: &Timeouts) -> Seen {
+    /// Reads the counter of the transfer. While the server itself is at work no byte can move: then only
+    /// [`limits::FLUSH_MS`] without a step forward is too long, and the minimum rate is not measured.
+    pub fn look(&mut self, now: Moment, moved_bytes: u64, local: Local, timeouts: &Timeouts) -> Seen {
         let moved = moved_bytes > self.moved_bytes;
-        let still_ms = if moved || flushing { 0 } else { now.since_ms(self.looked) };
+        let worked = local.pulse != self.pulse;
+        let still_ms = if moved || worked || local.busy { 0 } else { now.since_ms(self.looked) };
         self.looked = now;
-        if moved {
+        self.pulse = local.pulse;
+        self.moved_bytes = moved_bytes.max(self.moved_bytes);
+        if moved || worked {
             self.moved = now;
-            self.moved_bytes = moved_bytes;
         }
-        let due = self.stalled(now, flushing, timeouts).or_else(|| self.too_slow(now, flushing, timeouts));
-        Seen { alive: moved || (flushing && due.is_none()), still_ms, due }
+        if worked || local.busy {
+            self.window = now;
+            self.window_bytes = self.moved_bytes;
+        }
+        let due = self.stalled(now, local.busy, timeouts).or_else(|| self.too_slow(now, timeouts));
+        Seen { alive: moved || (local.busy && due.is_none()), still_ms, due }
     }
 
-    fn stalled(&self, now: Moment, flushing: bool, timeouts: &Timeouts) -> Option<Slow> {
+    fn stalled(&self, now: Moment, busy: bool, timeouts: &Timeouts) -> Option<Slow> {
         let idle_ms = now.since_ms(self.moved);
         let limit_ms = match timeouts.stall_timeout_ms {
             0 => return None,
-            stall_ms if flushing => stall_ms.max(limits::FLUSH_MS),
+            stall_ms if busy => stall_ms.max(limits::FLUSH_MS),
             stall_ms => stall_ms,
         };
         (idle_ms >= limit_ms).then_some(Slow::Stalled { idle_ms })
     }
 
-    fn too_slow(&mut self, now: Moment, flushing: bool, timeouts: &Timeouts) -> Option<Slow> {
+    fn too_slow(&mut self, now: Moment, timeouts: &Timeouts) -> Option<Slow> {
         let span_ms = now.since_ms(self.window);
-        if timeouts.min_rate_bytes_per_s == 0 || flushing || span_ms < limits::RATE_WINDOW_MS {
+        if timeouts.min_rate_bytes_per_s == 0 || span_ms < limits::RATE_WINDOW_MS {
             return None;
         }
         let bytes_per_s = (self.moved_bytes - self.window_bytes).saturating_mul(1000) / span_ms;
@@ -248,6 +256,8 @@ impl Pace {
 mod tests {
     use super::*;
 
+    const QUIET: Local = Local { busy: false, pulse: 0 };
+    const BUSY: Local = Local { busy: true, pulse: 0 };
     const IDLE_IMPORT: Activity = Activity { open: false, missing: true };
     const BUSY_IMPORT: Activity = Activity { open: true, missing: true };
     const ALL_THERE: Activity = Activity { open: false, missing: false };
@@ -314,21 +324,21 @@ mod tests {
     fn a_transfer_stalls_after_the_last_byte_not_after_its_opening() {
         let timeouts = timeouts(Renewal::Either);
         let mut pace = Pace::new(at(0));
-        assert_eq!(pace.look(at(250), 10, false, &timeouts), Seen { alive: true, still_ms: 0, due: None });
-        assert_eq!(pace.look(at(500), 10, false, &timeouts), Seen { alive: false, still_ms: 250, due: None });
-        assert_eq!(pace.look(at(649), 10, false, &timeouts).due, None);
-        assert_eq!(pace.look(at(650), 10, false, &timeouts).due, Some(Slow::Stalled { idle_ms: 400 }));
+        assert_eq!(pace.look(at(250), 10, QUIET, &timeouts), Seen { alive: true, still_ms: 0, due: None });
+        assert_eq!(pace.look(at(500), 10, QUIET, &timeouts), Seen { alive: false, still_ms: 250, due: None });
+        assert_eq!(pace.look(at(649), 10, QUIET, &timeouts).due, None);
+        assert_eq!(pace.look(at(650), 10, QUIET, &timeouts).due, Some(Slow::Stalled { idle_ms: 400 }));
         let off = Timeouts { stall_timeout_ms: 0, ..timeouts };
-        assert_eq!(pace.look(at(90_000), 10, false, &off).due, None);
+        assert_eq!(pace.look(at(90_000), 10, QUIET, &off).due, None);
     }
 
     #[test]
     fn flushing_is_not_stalling_but_not_for_ever() {
         let timeouts = timeouts(Renewal::Either);
         let mut pace = Pace::new(at(0));
-        pace.look(at(100), 10, false, &timeouts);
-        assert_eq!(pace.look(at(5000), 10, true, &timeouts), Seen { alive: true, still_ms: 0, due: None });
-        let late = pace.look(at(100 + limits::FLUSH_MS), 10, true, &timeouts);
+        pace.look(at(100), 10, QUIET, &timeouts);
+        assert_eq!(pace.look(at(5000), 10, BUSY, &timeouts), Seen { alive: true, still_ms: 0, due: None });
+        let late = pace.look(at(100 + limits::FLUSH_MS), 10, BUSY, &timeouts);
         assert_eq!(late.due, Some(Slow::Stalled { idle_ms: limits::FLUSH_MS }));
         assert!(!late.alive);
     }
@@ -339,9 +349,23 @@ mod tests {
         let window = limits::RATE_WINDOW_MS;
         let enough = window; // 1000 bytes/s over the window
         let mut pace = Pace::new(at(0));
-        assert_eq!(pace.look(at(window - 1), 0, false, &timeouts).due, None, "window not over");
-        assert_eq!(pace.look(at(window), enough, false, &timeouts).due, None, "fast enough");
-        let slow = pace.look(at(2 * window), enough + enough / 2, false, &timeouts);
+        assert_eq!(pace.look(at(window - 1), 0, QUIET, &timeouts).due, None, "window not over");
+        assert_eq!(pace.look(at(window), enough, QUIET, &timeouts).due, None, "fast enough");
+        let slow = pace.look(at(2 * window), enough + enough / 2, QUIET, &timeouts);
         assert_eq!(slow.due, Some(Slow::TooSlow { bytes_per_s: 500 }));
+    }
+
+    #[test]
+    fn the_servers_own_work_counts_against_nobody() {
+        let timeouts = Timeouts { min_rate_bytes_per_s: 1000, ..timeouts(Renewal::Either) };
+        let mut pace = Pace::new(at(0));
+        let hour = 3_600_000;
+        assert_eq!(pace.look(at(100), 0, Local { busy: true, pulse: 1 }, &timeouts).due, None);
+        assert_eq!(pace.look(at(hour), 0, Local { busy: true, pulse: 2 }, &timeouts).due, None, "it came further");
+        let over = Local { busy: false, pulse: 3 };
+        assert_eq!(pace.look(at(hour + 60_000), 0, over, &timeouts).due, None, "it has just ended");
+        assert_eq!(pace.look(at(hour + 60_399), 0, over, &timeouts).due, None, "the client's time begins anew");
+        let late = pace.look(at(hour + 60_400), 0, over, &timeouts).due;
+        assert_eq!(late, Some(Slow::Stalled { idle_ms: 400 }));
     }
 }

@@ -93,7 +93,7 @@ impl Driver {
         let (request_sender, requests) = mpsc::channel(LEASE_REQUESTS);
         let Settings { timeouts, checksum_type, secret, wall_clock_ms, on_journal_failure } = settings;
         let mut table = Table::new(timeouts, checksum_type, secret, wall_clock_ms, metrics.clone(), own_events.clone());
-        table.recover(records);
+        table.recover(records, &*objects);
         let driver = Self {
             table,
             journal: Some(journal),

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::fault::Fault;
 use super::id::LeaseId;
-use super::mailbox::{self, Event, TransferRef};
+use super::mailbox::{self, Event, Reply, TransferRef};
 use super::objects::Prepared;
 use super::spec::{ChecksumType, DiskSpec, Kind};
 use super::state::Lease;
@@ -22,7 +22,7 @@ use super::view;
 
 /// The right to move one stream of one disk.
 ///
-/// [`Grant::settle`] it when the transfer has ended; a grant that is dropped counts as failed.
+/// [`Grant::settle`] it when the transfer has ended; a grant that is dropped counts as given up.
 #[derive(Debug)]
 pub struct Grant {
     /// The lease it was given under.
@@ -84,6 +84,7 @@ pub enum Denied {
 pub struct Flow {
     moved_bytes: AtomicU64,
     local_work: AtomicU32,
+    pulse: AtomicU64,
     at_end: AtomicBool,
     cancelled: AtomicBool,
     reason: Mutex<Option<Fault>>,
@@ -102,15 +103,22 @@ impl Flow {
     }
 
     /// Says, until the guard is dropped, that the server itself is at work on the stream: waiting for memory, zeroing a device,
-    /// flushing. No byte moves meanwhile, and that is not a stall unless it lasts [`crate::limits::FLUSH_MS`].
+    /// flushing. No byte moves meanwhile, and that is not a stall unless it lasts [`crate::limits::FLUSH_MS`] without a
+    /// [`Flow::step`].
     pub fn local_work(&self) -> LocalWork<'_> {
         self.local_work.fetch_add(1, Ordering::Relaxed);
+        self.step();
         LocalWork(self)
     }
 
-    /// Whether the transfer waits for the server rather than for its client.
-    pub fn is_working_locally(&self) -> bool {
-        self.local_work.load(Ordering::Relaxed) > 0
+    /// Says that work of the server's own has come further, so that it may take as long as it needs.
+    pub fn step(&self) {
+        self.pulse.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What the server is doing for the transfer itself.
+    pub fn local(&self) -> Local {
+        Local { busy: self.local_work.load(Ordering::Relaxed) > 0, pulse: self.pulse.load(Ordering::Relaxed) }
     }
 
     /// Says that the last bytes are about to move, so the outcome follows at once. A client that has received everything may ask
@@ -165,8 +173,18 @@ impl Flow {
 #[derive(Debug)]
 pub struct LocalWork<'a>(&'a Flow);
 
+/// A look at the server's own work on a transfer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Local {
+    /// Whether the transfer waits for the server rather than for its client.
+    pub busy: bool,
+    /// Changes whenever that work begins, ends or comes further.
+    pub pulse: u64,
+}
+
 impl Drop for LocalWork<'_> {
     fn drop(&mut self) {
+        self.0.step();
         self.0.local_work.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -219,8 +237,10 @@ pub enum Outcome {
     Delivered(Delivery),
     /// The client went away; the stored part can be continued.
     Interrupted(Partial),
-    /// The stream was refused or broke off. The disk can be sent again.
+    /// The stream was refused or broke off. The disk can be sent again; what was stored of it is gone.
     Failed(Fault),
+    /// The transfer ended without a word: what was durable before still is.
+    GivenUp,
     /// The storage can no longer be trusted or is full: the lease goes to `error`.
     Fatal(Fault),
 }
@@ -231,10 +251,29 @@ impl Grant {
     /// # Errors
     /// The lease's fault if it has ended; the transfer should stop.
     pub async fn checkpoint(&self, partial: Partial) -> Result<(), Fault> {
-        match &self.claim {
-            Some(claim) => claim.checkpoint(partial).await,
-            None => Err(Fault::NotSupported { reason: "this grant moves no bytes".to_owned() }),
+        self.tell(|transfer, reply| Event::Checkpoint { transfer, partial, reply }).await
+    }
+
+    /// Journals that the upload is whole and durable and gets its final name next. From then on it is decided: a crash before
+    /// [`Grant::settle`] is made good at the next start, so the manifest never describes other bytes than those stored.
+    ///
+    /// # Errors
+    /// The lease's fault if it has ended; the stream must not be published.
+    pub async fn publishing(&self, delivery: Delivery) -> Result<(), Fault> {
+        self.tell(|transfer, reply| Event::Publishing { transfer, delivery, reply }).await
+    }
+
+    /// Reports to the driver and waits until that is durable.
+    async fn tell(&self, event: impl FnOnce(TransferRef, Reply<()>) -> Event) -> Result<(), Fault> {
+        let Some(claim) = &self.claim else {
+            return Err(Fault::NotSupported { reason: "this grant moves no bytes".to_owned() });
+        };
+        let (reply, answer) = oneshot::channel();
+        if let Some(events) = &claim.events {
+            // A closed channel shows as a missing answer.
+            let _ = events.send(event(claim.transfer.clone(), reply));
         }
+        answer.await.unwrap_or_else(|_| Err(mailbox::stopped()))
     }
 
     /// Ends the transfer. Resolves when the outcome is journaled.
@@ -289,15 +328,6 @@ struct Claim {
 }
 
 impl Claim {
-    async fn checkpoint(&self, partial: Partial) -> Result<(), Fault> {
-        let (reply, answer) = oneshot::channel();
-        if let Some(events) = &self.events {
-            // A closed channel shows as a missing answer.
-            let _ = events.send(Event::Checkpoint { transfer: self.transfer.clone(), partial, reply });
-        }
-        answer.await.unwrap_or_else(|_| Err(mailbox::stopped()))
-    }
-
     async fn settle(mut self, outcome: Outcome) -> Result<(), Fault> {
         let (reply, answer) = oneshot::channel();
         if let Some(events) = self.events.take() {
@@ -310,7 +340,7 @@ impl Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         if let Some(events) = self.events.take() {
-            let outcome = Outcome::Failed(Fault::SystemError { reason: "the transfer was given up".to_owned() });
+            let outcome = Outcome::GivenUp;
             let _ = events.send(Event::Settled { transfer: self.transfer.clone(), outcome, reply: None });
         }
     }

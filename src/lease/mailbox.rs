@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::driver::Table;
 use super::fault::Fault;
-use super::grant::{Outcome, Partial};
+use super::grant::{Delivery, Outcome, Partial};
 use super::id::LeaseId;
 use super::objects::Prepared;
 
@@ -34,6 +34,8 @@ pub(super) enum Event {
     Removed { lease: LeaseId, result: Result<(), Fault> },
     /// Part of a resumable upload is durable.
     Checkpoint { transfer: TransferRef, partial: Partial, reply: Reply<()> },
+    /// An upload is whole and durable and gets its final name next.
+    Publishing { transfer: TransferRef, delivery: Delivery, reply: Reply<()> },
     /// A transfer has ended; nobody waits for the answer if its grant was dropped.
     Settled { transfer: TransferRef, outcome: Outcome, reply: Option<Reply<()>> },
 }

@@ -34,7 +34,7 @@ pub mod view;
 pub use deadline::{Renewal, Timeouts};
 pub use driver::{Driver, Settings};
 pub use fault::Fault;
-pub use grant::{Delivery, Denied, Flow, Grant, GrantRequest, Outcome, Partial, Purpose};
+pub use grant::{Delivery, Denied, Flow, Grant, GrantRequest, Local, Outcome, Partial, Purpose};
 pub use handle::{Leases, ProbeResult, SourceFile};
 pub use id::{LeaseId, Secret, TaskId};
 pub use journal::{Change, Journal, JournalError, Key, Record};

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fault::Fault;
 use super::id::LeaseId;
-use super::spec::LeaseSpec;
+use super::spec::{DiskSpec, LeaseSpec};
 
 /// The stored objects of leases.
 pub trait Objects: Send + Sync + 'static {
@@ -16,6 +16,13 @@ pub trait Objects: Send + Sync + 'static {
     /// # Errors
     /// The fault the lease fails with. [`Objects::remove`] is called next, with nothing prepared.
     fn prepare(&self, lease: &LeaseId, spec: &LeaseSpec) -> Result<Vec<Prepared>, Fault>;
+
+    /// Gives an upload that is whole and durable its final name, unless it has it already. Called at start for what a crash
+    /// cut short.
+    ///
+    /// # Errors
+    /// The fault the lease fails with.
+    fn publish(&self, lease: &LeaseId, disk: &DiskSpec) -> Result<(), Fault>;
 
     /// Removes everything a failed import created: part files, published files, directories it made; discards devices that
     /// had a transfer started. Called for imports only, when no transfer is open.

@@ -121,6 +121,10 @@ pub struct Device {
     pub partial: Option<Partial>,
     /// The stream that arrived (import) or left (export) whole, the latest if there were several.
     pub delivered: Option<Delivery>,
+    /// A stream that is whole and durable and is getting its final name. Decided: after a crash in between it is published at
+    /// the next start.
+    #[serde(default)]
+    pub publishing: Option<Delivery>,
 }
 
 /// Why a call was refused. [`Fault::from`] gives the fault the reference names for it.
@@ -279,10 +283,24 @@ impl Lease {
         Ok(())
     }
 
+    /// An upload is whole and durable under its part name, and gets its final name next.
+    pub fn publishing(&mut self, disk: usize, delivery: Delivery) -> Result<(), Refusal> {
+        self.device_mut(disk)?.publishing = Some(delivery);
+        Ok(())
+    }
+
+    /// Disks whose publishing a crash may have cut short, with the stream that was being published.
+    pub fn unpublished(&self) -> Vec<(usize, Delivery)> {
+        let State::Ready(ready) = &self.state else { return Vec::new() };
+        let devices = ready.devices.iter().enumerate();
+        devices.filter_map(|(disk, device)| Some((disk, device.publishing.clone()?))).collect()
+    }
+
     /// A transfer has ended. Refused when the lease has ended before: then the stream does not count.
     pub fn settle(&mut self, disk: usize, purpose: Purpose, outcome: Outcome) -> Result<(), Refusal> {
         let upload = matches!(purpose, Purpose::Upload | Purpose::Resume);
         let device = self.device_mut(disk)?;
+        let publishing = device.publishing.take();
         match outcome {
             Outcome::Delivered(delivery) => {
                 device.partial = None;
@@ -290,7 +308,9 @@ impl Lease {
             }
             Outcome::Interrupted(partial) if upload => device.partial = Some(partial),
             Outcome::Failed(_) if upload => device.partial = None,
-            Outcome::Interrupted(_) | Outcome::Failed(_) => {}
+            // Nobody knows whether the new name was given: neither stream can be vouched for.
+            Outcome::GivenUp if publishing.is_some() => (device.partial, device.delivered) = (None, None),
+            Outcome::Interrupted(_) | Outcome::Failed(_) | Outcome::GivenUp => {}
             Outcome::Fatal(fault) => return self.fail(Cause::Storage, fault),
         }
         Ok(())
@@ -439,7 +459,7 @@ impl Device {
         if prepared.capacity_bytes == 0 {
             prepared.capacity_bytes = wanted_bytes;
         }
-        Self { prepared, checksum_type, started: false, partial: None, delivered: None }
+        Self { prepared, checksum_type, started: false, partial: None, delivered: None, publishing: None }
     }
 }
 

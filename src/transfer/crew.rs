@@ -1,7 +1,8 @@
 //! The codec workers: threads that inflate, deflate and hash, so that data threads only move bytes.
 //!
 //! Started once by `app`, shared by all data threads. A job borrows the [`Bench`] of the worker that runs it, whose codecs and
-//! scratch memory are reused. The queue is bounded: when the crew is behind, [`Crew::run`] waits, and so does the stream.
+//! scratch memory are reused. The queue has no bound of its own: every job owns a reserved buffer, so the budget bounds the
+//! jobs; and a bounded queue would let a stream that waits for its client hold up others by not polling its place in line.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
@@ -9,7 +10,6 @@ use std::thread;
 use tokio::sync::oneshot;
 
 use super::error::TransferError;
-use crate::limits::CREW_QUEUE_PER_THREAD;
 use crate::wire::vmdk::{Deflater, Inflater, Level};
 
 /// Handle to the workers. The threads end when the last handle is gone.
@@ -37,7 +37,7 @@ impl Crew {
     /// The operating system's, when a thread cannot be made.
     pub fn start(threads: usize, level: Level) -> std::io::Result<Crew> {
         let threads = threads.max(1);
-        let (jobs, queue) = async_channel::bounded::<Job>(threads * CREW_QUEUE_PER_THREAD);
+        let (jobs, queue) = async_channel::unbounded::<Job>();
         for number in 0..threads {
             let queue = queue.clone();
             thread::Builder::new().name(format!("codec-{number}")).spawn(move || work(&queue, level))?;
@@ -58,7 +58,7 @@ impl Crew {
             // A receiver that went away has lost interest; there is nobody to tell.
             let _ = answer.send(job(bench));
         });
-        self.jobs.send(boxed).await.map_err(|_| TransferError::CrewGone)?;
+        self.jobs.try_send(boxed).map_err(|_| TransferError::CrewGone)?;
         result.await.map_err(|_| TransferError::CrewGone)
     }
 }

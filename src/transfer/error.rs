@@ -99,6 +99,16 @@ impl TransferError {
     }
 }
 
+/// The result of two things that both went on: storage's error counts more than the client's going away, because after it
+/// nothing of what was stored can be relied on.
+pub(super) fn both(first: Result<(), TransferError>, second: Result<(), TransferError>) -> Result<(), TransferError> {
+    match (first, second) {
+        (Err(first), Err(second)) if first.is_interruption() => Err(second),
+        (Ok(()), second) => second,
+        (first, _) => first,
+    }
+}
+
 fn datastore_of(object: &str) -> String {
     object.strip_prefix('[').and_then(|rest| rest.split(']').next()).unwrap_or_default().to_owned()
 }

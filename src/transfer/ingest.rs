@@ -70,6 +70,8 @@ struct Run<'a, E: Engine> {
     grant: &'a Grant,
     /// Where the body belongs in the stream; 0 unless an upload is resumed.
     start_bytes: u64,
+    /// Size of the disk.
+    disk_bytes: u64,
     /// Bytes after which the stream is too long.
     limit_bytes: u64,
     /// Bytes the stream must have to be whole, when that is known beforehand.
@@ -194,7 +196,11 @@ async fn attempt<E: Engine, I: Inlet<E>>(
     check(grant, upload)?;
     let lane = {
         let _ours = grant.flow.local_work();
-        dock.budget.reserve().await?
+        tokio::select! {
+            lane = dock.budget.reserve() => lane?,
+            // Whoever waits for memory while the lease ends must not create anything afterwards.
+            () = grant.flow.cancelled() => return Err(TransferError::Disconnected { offset_bytes: 0 }),
+        }
     };
     let keep = upload.resumable.is_some() && can_resume(grant, upload);
     let start_bytes = upload.resumable.map_or(0, |part| part.offset_bytes);
@@ -207,10 +213,11 @@ async fn attempt<E: Engine, I: Inlet<E>>(
         flow: &grant.flow,
         grant,
         start_bytes,
+        disk_bytes: disk_bytes(grant),
         limit_bytes: limit(grant, upload.format),
         exact_bytes: exact(grant, upload),
         complete: upload.resumable.is_none_or(|part| part.complete),
-        checkpoints: Checkpoints::new(keep, start_bytes, upload.resumable.and_then(|part| part.total_bytes)),
+        checkpoints: Checkpoints::new(keep, start_bytes, announced(grant, upload)),
     };
     let moved = match (grant.disk.target.form, upload.format) {
         (Form::Verbatim, _) => verbatim::receive(&run, upload, inlet).await,
@@ -243,7 +250,7 @@ async fn conclude<E: Engine>(
     let may_go_on = !run.flow.is_cancelled() || taken_over;
     if keep && may_go_on && (interrupted || matches!(moved.result, Ok(None))) {
         run.dock.engine.sync(run.file).await.map_err(|error| storage(run.place, error))?;
-        let length_bytes = upload.resumable.and_then(|part| part.total_bytes);
+        let length_bytes = announced(run.grant, upload);
         return Ok(Landed::Part(Partial { offset_bytes: moved.end_bytes, length_bytes }));
     }
     let Some(checksum) = moved.result? else {
@@ -253,16 +260,20 @@ async fn conclude<E: Engine>(
     if run.flow.is_cancelled() {
         return Err(TransferError::Disconnected { offset_bytes: moved.end_bytes });
     }
-    let tag = tag.to_owned();
-    run.dock.names(run.place, move |space, place| space.publish(place, &tag)).await?;
-    Ok(Landed::Whole(Receipt {
+    let receipt = Receipt {
         stream_bytes: moved.end_bytes,
         checksum_type: run.grant.checksum_type,
         checksum,
-        capacity_bytes: run.grant.capacity_bytes.max(if run.grant.disk.disk { 0 } else { moved.end_bytes }),
+        capacity_bytes: run.disk_bytes.max(if run.grant.disk.disk { 0 } else { moved.end_bytes }),
         populated_bytes: moved.populated_bytes,
         spliced_bytes: moved.spliced_bytes,
-    }))
+    };
+    if !run.grant.prepared.device {
+        run.grant.publishing(receipt.delivery()).await.map_err(TransferError::Cut)?;
+        let tag = tag.to_owned();
+        run.dock.names(run.place, move |space, place| space.publish(place, &tag)).await?;
+    }
+    Ok(Landed::Whole(receipt))
 }
 
 /// The target, with nothing in it behind `start_bytes`: a stream may leave out zeros, and may turn out shorter than an earlier
@@ -286,7 +297,14 @@ async fn open_target<E: Engine>(
                 space.create_part(place, &owned_tag, Want { direct })
             }
         })
-        .await?;
+        .await;
+    let opened = match opened {
+        // What was stored has its final name already, or is gone: the stream has to be sent from the beginning.
+        Err(TransferError::Storage { error, .. }) if start_bytes > 0 && error.is_not_found() => {
+            return Err(TransferError::WrongOffset { given_bytes: start_bytes, stored_bytes: 0 });
+        }
+        opened => opened?,
+    };
     let at = |error| storage(place, error);
     let file = dock.engine.adopt(opened).map_err(at)?;
     if grant.prepared.device {
@@ -298,8 +316,7 @@ async fn open_target<E: Engine>(
         let mut last = dock.engine.pool().take().await;
         last.set_len(1);
         if dock.engine.read_at(&file, last, start_bytes - 1).await.1.map_err(at)? == 0 {
-            let reason = "what was stored of this upload is gone; send it from the beginning".to_owned();
-            return Err(TransferError::Unsuitable { reason });
+            return Err(TransferError::WrongOffset { given_bytes: start_bytes, stored_bytes: 0 });
         }
         dock.engine.set_length(&file, start_bytes).await.map_err(at)?;
     }
@@ -319,12 +336,14 @@ async fn zero_device<E: Engine>(
 ) -> Result<(), TransferError> {
     let mut offset_bytes = start_bytes;
     while offset_bytes < grant.prepared.capacity_bytes {
+        if grant.flow.is_cancelled() {
+            // Whoever moves the stream sees it too, and knows what is to be kept.
+            return Ok(());
+        }
         let step = ZERO_STEP_BYTES.min(grant.prepared.capacity_bytes - offset_bytes);
         dock.engine.zero(file, offset_bytes, step).await.map_err(|error| storage(place, error))?;
         offset_bytes += step;
-        if grant.flow.is_cancelled() {
-            return Err(TransferError::Disconnected { offset_bytes: start_bytes });
-        }
+        grant.flow.step();
     }
     Ok(())
 }
@@ -364,14 +383,26 @@ fn limit(grant: &Grant, format: Option<Format>) -> u64 {
     match (grant.disk.target.form, format) {
         (Form::Verbatim, _) if !disk => grant.disk.capacity_bytes.unwrap_or(u64::MAX),
         (Form::Verbatim, _) if grant.disk.capacity_bytes.is_none() => u64::MAX,
-        (Form::Raw, Some(Format::Raw)) => grant.capacity_bytes,
-        _ => grant.capacity_bytes.saturating_add(grant.capacity_bytes / 4).saturating_add(STREAM_SLACK_BYTES),
+        (Form::Raw, Some(Format::Raw)) => disk_bytes(grant),
+        _ => disk_bytes(grant).saturating_add(disk_bytes(grant) / 4).saturating_add(STREAM_SLACK_BYTES),
     }
+}
+
+/// Size of the disk. A device may be larger: it is zeroed whole, but written only so far.
+fn disk_bytes(grant: &Grant) -> u64 {
+    grant.disk.capacity_bytes.filter(|_| grant.prepared.device).unwrap_or(grant.capacity_bytes)
 }
 
 /// The length a stream must have, where it can be known: the total the client announced, or the size the lease was given.
 fn exact(grant: &Grant, upload: &Upload) -> Option<u64> {
-    let announced = upload.resumable.and_then(|part| part.total_bytes);
+    let announced = announced(grant, upload);
     let verbatim_file = grant.disk.target.form == Form::Verbatim && !grant.disk.disk;
     if verbatim_file { grant.disk.capacity_bytes.or(announced) } else { announced }
+}
+
+/// Length of the whole stream, as this request or an earlier one of the same upload has announced it.
+fn announced(grant: &Grant, upload: &Upload) -> Option<u64> {
+    let part = upload.resumable?;
+    let before = grant.partial.as_ref().filter(|_| part.offset_bytes > 0).and_then(|partial| partial.length_bytes);
+    part.total_bytes.or(before)
 }

@@ -84,6 +84,7 @@ impl<S: Space> Warehouse<S> {
                 reason: format!("{place} is a block device; a disk on it must have form raw"),
             });
         }
+        no_path(disk, place)?;
         let wanted = disk.capacity_bytes.unwrap_or(0);
         if wanted > device_bytes {
             return Err(Fault::InvalidArgument {
@@ -98,6 +99,7 @@ impl<S: Space> Warehouse<S> {
         let place = place_of(disk);
         let found = self.space.inspect(&place).map_err(|error| fault(&place, error))?;
         if found.device {
+            no_path(disk, &place)?;
             self.space.check_device(&place).map_err(|error| fault(&place, error))?;
         }
         let raw = disk.target.form == Form::Raw;
@@ -144,6 +146,15 @@ impl<S: Space> Objects for Warehouse<S> {
         spec.disks.iter().map(one).collect()
     }
 
+    fn publish(&self, lease: &LeaseId, disk: &DiskSpec) -> Result<(), Fault> {
+        let place = place_of(disk);
+        match self.space.publish(&place, &lease.to_string()) {
+            // No part: the crash came after the new name was given, if the object is there.
+            Err(error) if error.is_not_found() => self.space.inspect(&place).map(drop).map_err(|e| fault(&place, e)),
+            result => result.map_err(|error| fault(&place, error)),
+        }
+    }
+
     fn remove(&self, lease: &LeaseId, spec: &LeaseSpec, prepared: &[Prepared], started: &[bool]) -> Result<(), Fault> {
         let mut first = Ok(());
         for (index, disk) in spec.disks.iter().enumerate() {
@@ -154,6 +165,17 @@ impl<S: Space> Objects for Warehouse<S> {
             first = first.and(removed.map_err(|error| fault(&place_of(disk), error)));
         }
         first
+    }
+}
+
+/// A device is one disk. With a path it would have many names, and two leases could write to it at once.
+fn no_path(disk: &DiskSpec, place: &Place) -> Result<(), Fault> {
+    match disk.target.path.is_empty() {
+        true => Ok(()),
+        false => Err(Fault::InvalidArgument {
+            invalid_property: "target.path".to_owned(),
+            reason: format!("{place} is a block device: leave the path empty"),
+        }),
     }
 }
 

@@ -146,8 +146,8 @@ impl Disk {
             assert!(stored.is_none_or(whole), "{path}: something half-written can be read");
             return;
         };
-        let sent = self.delivered.iter().chain(&self.doubtful);
-        let named = sent.filter(|content| entry["checksum"] == content.sha1.as_str()).next_back().cloned();
+        let mut sent = self.delivered.iter().chain(&self.doubtful);
+        let named = sent.find(|content| entry["checksum"] == content.sha1.as_str()).cloned();
         let content = named.unwrap_or_else(|| unreachable!("{path}: nobody sent what the manifest names: {entry}"));
         assert_eq!(entry["size"], content.stream.len(), "{path}");
         assert!(

@@ -29,7 +29,7 @@ async fn there_and_back(harbour: &Harbour, number: usize) {
     };
     let disk = numbered(disk, number);
     let lease = harbour.import(disk.clone()).await;
-    if number % 5 == 0 {
+    if number.is_multiple_of(5) {
         // Half of a first attempt, so that memory is given back on the way out of a failure as well.
         let gone = Sending { gone_after: Some((sending.bytes.len() / 2, true)), ..sending.clone() };
         let broken = harbour.upload(&lease, &gone).await;
@@ -38,7 +38,7 @@ async fn there_and_back(harbour: &Harbour, number: usize) {
     whole(harbour.upload(&lease, &sending).await);
     harbour.leases.complete(&lease.id).await.unwrap();
     let lease = harbour.export(disk.clone()).await;
-    let (sent, receipt) = harbour.download(&lease, None, None, number % 2 == 0).await;
+    let (sent, receipt) = harbour.download(&lease, None, None, number.is_multiple_of(2)).await;
     let receipt = receipt.unwrap();
     assert_eq!(receipt.checksum, digest_of(receipt.checksum_type, &sent));
     if disk.target.form == Form::Verbatim {

@@ -193,9 +193,9 @@ fn a_second_connection_takes_over_what_the_first_has_stored() {
                     tokio::task::yield_now().await;
                 }
             };
-            let (_, grant) = futures_util::future::join(first, second).await;
+            let (ended, grant) = futures_util::future::join(first, second).await;
             let kept = grant.partial.as_ref().map_or(0, |partial| partial.offset_bytes) as usize;
-            assert!(kept >= stored, "{stored} bytes were stored, {kept} are left");
+            assert!(kept >= stored, "{disk:?}: {stored} bytes were stored, {kept} are left after {ended:?}");
             whole(harbour.upload_under(grant, &rest(bytes, kept, format)).await);
             assert_eq!(harbour.state(&lease).await, LeaseState::Ready);
             assert_same(&harbour.stored(&disk).await.unwrap(), bytes, "the resumed upload");

@@ -25,7 +25,7 @@ use crate::disk::buffer::{Buffer, Pool};
 use crate::disk::datastores::Datastores;
 use crate::disk::engine::{Attach, Engine, EngineKind, Receive, Via};
 use crate::disk::error::DiskError;
-use crate::disk::file::{self, File};
+use crate::disk::file::{self, File, off_thread};
 use crate::disk::pipe::{Pipe, Shelf};
 use crate::disk::zeros;
 use crate::limits::{RING_DRAIN_MS, RING_ENTRIES};
@@ -359,9 +359,4 @@ async fn drain(ring: &InFlight) {
         ring.cancel_all().await;
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-}
-
-async fn off_thread(operation: impl FnOnce() -> Result<(), DiskError> + Send + 'static) -> Result<(), DiskError> {
-    let failed = |_| DiskError::Engine { why: "the thread for slow calls failed".into() };
-    tokio::task::spawn_blocking(operation).await.map_err(failed)?
 }

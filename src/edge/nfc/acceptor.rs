@@ -65,7 +65,9 @@ impl Seating {
             self.metrics.refused.inc();
             return true;
         };
-        berth.arrivals.send(Arrival { stream, tls, peer, seat }).is_ok()
+        // A data thread that ends at this very moment takes the connection with it; the next one goes elsewhere.
+        let _ = berth.arrivals.send(Arrival { stream, tls, peer, seat });
+        true
     }
 
     fn seat(&self, berth: &Berth, address: IpAddr) -> Option<Seat> {

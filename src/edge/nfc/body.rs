@@ -157,7 +157,7 @@ impl<E: Engine> Outlet<E> for ResponseBody<'_, E> {
         let mut line = Vec::new();
         chunk_head(buffer.len(), &mut line);
         if self.chunked
-            && let Err(error) = self.channel.say(&line, true).await
+            && let Err(error) = self.channel.frame(&line, true).await
         {
             return (buffer, Err(self.gone(&error)));
         }
@@ -166,7 +166,7 @@ impl<E: Engine> Outlet<E> for ResponseBody<'_, E> {
             return (buffer, Err(self.gone(&error)));
         }
         if self.chunked
-            && let Err(error) = self.channel.say(CHUNK_END, true).await
+            && let Err(error) = self.channel.frame(CHUNK_END, true).await
         {
             return (buffer, Err(self.gone(&error)));
         }

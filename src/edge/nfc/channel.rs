@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustls::{ServerConfig, ServerConnection};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::limits::{BUFFER_BYTES, HANDSHAKE_MS, HEAD_BYTES, HEAD_MS, KEEP_ALIVE_MS};
+use crate::limits::{BUFFER_BYTES, HANDSHAKE_MS, HEAD_BYTES, HEAD_MS, KEEP_ALIVE_MS, RECORD_BYTES, SEND_MS};
 use crate::transfer::{Buffer, DiskError, Engine, Receive};
 use crate::wire::http::{Head, HeadError, parse_head};
 
@@ -21,12 +21,16 @@ pub(super) struct Channel<E: Engine> {
     tls: Option<Box<Tls>>,
     /// Received bytes that belong to what comes next.
     ahead: Vec<u8>,
+    /// Whether a request has been waited for before.
+    served: bool,
 }
 
 struct Tls {
     session: ServerConnection,
     /// Ciphertext received but not yet taken by the session; held only while a body is read.
     cipher: Option<(Buffer, usize)>,
+    /// The same between bodies, at most a record: a connection that waits must not keep a pooled buffer.
+    early: Vec<u8>,
 }
 
 /// Why no request head came.
@@ -41,7 +45,7 @@ pub(super) enum NoHead {
 
 impl<E: Engine> Channel<E> {
     pub(super) fn plain(engine: E, socket: E::Socket) -> Self {
-        Channel { engine, socket, tls: None, ahead: Vec::new() }
+        Channel { engine, socket, tls: None, ahead: Vec::new(), served: false }
     }
 
     /// Performs the server's side of the handshake, within its time limit.
@@ -51,24 +55,29 @@ impl<E: Engine> Channel<E> {
     pub(super) async fn secure(engine: E, socket: E::Socket, config: Arc<ServerConfig>) -> Result<Self, String> {
         let mut session = ServerConnection::new(config).map_err(|error| error.to_string())?;
         session.set_buffer_limit(Some(BUFFER_BYTES));
-        let tls = Some(Box::new(Tls { session, cipher: None }));
-        let mut channel = Channel { engine, socket, tls, ahead: Vec::new() };
-        let deadline = Instant::now() + Duration::from_millis(HANDSHAKE_MS);
-        while channel.tls.as_ref().is_some_and(|tls| tls.session.is_handshaking()) {
-            channel.flush().await.map_err(|error| error.to_string())?;
-            if !channel.tls.as_ref().is_some_and(|tls| tls.session.is_handshaking()) {
-                break;
-            }
-            let ready = timeout_at(deadline, channel.engine.readable(&channel.socket)).await;
-            ready.map_err(|_| "the handshake took too long".to_owned())?.map_err(|error| error.to_string())?;
-            if !channel.receive_cipher().await.map_err(|error| error.to_string())? {
-                return Err("closed during the handshake".to_owned());
-            }
-            channel.digest_cipher()?;
+        let tls = Some(Box::new(Tls { session, cipher: None, early: Vec::new() }));
+        let mut channel = Channel { engine, socket, tls, ahead: Vec::new(), served: false };
+        let limit = Duration::from_millis(HANDSHAKE_MS);
+        let done = timeout(limit, channel.handshake()).await.unwrap_or_else(|_| Err("it took too long".to_owned()));
+        if let Err(reason) = done {
+            // The alert that says why, as far as the client takes it.
+            let _ = timeout(Duration::from_millis(SEND_MS), channel.flush()).await;
+            return Err(reason);
         }
-        channel.flush().await.map_err(|error| error.to_string())?;
         channel.rest();
         Ok(channel)
+    }
+
+    async fn handshake(&mut self) -> Result<(), String> {
+        while self.tls.as_ref().is_some_and(|tls| tls.session.is_handshaking()) {
+            self.flush().await.map_err(|error| error.to_string())?;
+            self.engine.readable(&self.socket).await.map_err(|error| error.to_string())?;
+            if !self.receive_cipher(RECORD_BYTES).await.map_err(|error| error.to_string())? {
+                return Err("closed by the client".to_owned());
+            }
+            self.digest_cipher()?;
+        }
+        self.flush().await.map_err(|error| error.to_string())
     }
 
     /// The socket, when the next body bytes lie plain in the kernel.
@@ -81,12 +90,14 @@ impl<E: Engine> Channel<E> {
         self.ahead.splice(0..0, bytes.iter().copied());
     }
 
-    /// Waits for the first byte of the next request; `false` when none came for too long.
+    /// Waits for the first byte of the next request; `false` when none came for too long. A connection that has not sent
+    /// any yet is given as long as a head.
     pub(super) async fn idle(&mut self) -> bool {
         if !self.ahead.is_empty() || self.has_plaintext() {
             return true;
         }
-        let limit = Duration::from_millis(KEEP_ALIVE_MS);
+        let limit = Duration::from_millis(if self.served { KEEP_ALIVE_MS } else { HEAD_MS });
+        self.served = true;
         matches!(timeout(limit, self.engine.readable(&self.socket)).await, Ok(Ok(())))
     }
 
@@ -117,7 +128,7 @@ impl<E: Engine> Channel<E> {
         match self.tls {
             None => self.engine.recv_part(&self.socket, buffer, at..limit, Receive::Take).await,
             Some(_) => {
-                let result = self.read_plaintext(&mut buffer[at..limit]).await;
+                let result = self.read_plaintext(&mut buffer[at..limit], None).await;
                 (buffer, result)
             }
         }
@@ -139,8 +150,22 @@ impl<E: Engine> Channel<E> {
         (buffer, result)
     }
 
-    /// Sends a short message, such as a response head.
+    /// Sends a short message, such as a response head. A client that does not take it in time loses the connection: nobody
+    /// else watches over what is sent outside of a transfer.
     pub(super) async fn say(&mut self, bytes: &[u8], more: bool) -> Result<(), DiskError> {
+        let limit = Duration::from_millis(SEND_MS);
+        match timeout(limit, self.frame(bytes, more)).await {
+            Ok(result) => result,
+            Err(_) => {
+                // The send that is still under way ends with the connection and gives its buffer back.
+                self.engine.shut(&self.socket);
+                Err(DiskError::TimedOut)
+            }
+        }
+    }
+
+    /// Sends a short piece of a body's framing, in the time that the transfer has.
+    pub(super) async fn frame(&mut self, bytes: &[u8], more: bool) -> Result<(), DiskError> {
         let mut buffer = self.engine.pool().take().await;
         buffer.set_len(bytes.len());
         buffer.copy_from_slice(bytes);
@@ -152,7 +177,7 @@ impl<E: Engine> Channel<E> {
         if let Some(tls) = &mut self.tls {
             tls.session.send_close_notify();
             // The client may be gone already; there is nobody to tell.
-            let _ = self.flush().await;
+            let _ = timeout(Duration::from_millis(SEND_MS), self.flush()).await;
         }
         self.engine.shut(&self.socket);
     }
@@ -190,17 +215,15 @@ impl<E: Engine> Channel<E> {
     }
 
     async fn tls_head(&mut self, deadline: Instant) -> Result<Head, NoHead> {
+        let mut piece = vec![0; 4096];
         loop {
             if let Some((head, used)) = parse_head(&self.ahead).map_err(NoHead::Bad)? {
                 self.ahead.drain(..used);
                 return Ok(head);
             }
-            if !self.has_plaintext() {
-                self.wait(deadline).await?;
-            }
-            let mut piece = [0; 4096];
-            match self.read_plaintext(&mut piece).await {
+            match self.read_plaintext(&mut piece, Some(deadline)).await {
                 Ok(count @ 1..) => self.ahead.extend_from_slice(&piece[..count]),
+                Err(DiskError::TimedOut) => return Err(NoHead::Slow),
                 _ => return Err(NoHead::Closed),
             }
         }
@@ -217,11 +240,14 @@ impl<E: Engine> Channel<E> {
     /// Whether decrypted or undigested bytes are at hand, for which the socket must not be waited.
     fn has_plaintext(&mut self) -> bool {
         self.tls.as_mut().is_some_and(|tls| {
-            tls.cipher.is_some() || tls.session.process_new_packets().is_ok_and(|io| io.plaintext_bytes_to_read() > 0)
+            tls.cipher.is_some()
+                || !tls.early.is_empty()
+                || tls.session.process_new_packets().is_ok_and(|io| io.plaintext_bytes_to_read() > 0)
         })
     }
 
-    async fn read_plaintext(&mut self, target: &mut [u8]) -> Result<usize, DiskError> {
+    /// Some plaintext; 0 when the client has closed. With a deadline no buffer is held while the client is waited for.
+    async fn read_plaintext(&mut self, target: &mut [u8], deadline: Option<Instant>) -> Result<usize, DiskError> {
         loop {
             let Some(tls) = &mut self.tls else { return Ok(0) };
             match tls.session.reader().read(target) {
@@ -230,8 +256,18 @@ impl<E: Engine> Channel<E> {
                 // The connection was cut without a goodbye: for HTTP framing that is an end like any other.
                 Err(_) => return Ok(0),
             }
-            if tls.cipher.is_none() && !self.receive_cipher().await? {
-                return Ok(0);
+            if tls.cipher.is_none() && tls.early.is_empty() {
+                let limit = match deadline {
+                    Some(deadline) => {
+                        let ready = timeout_at(deadline, self.engine.readable(&self.socket)).await;
+                        ready.map_err(|_| DiskError::TimedOut)??;
+                        RECORD_BYTES
+                    }
+                    None => BUFFER_BYTES,
+                };
+                if !self.receive_cipher(limit).await? {
+                    return Ok(0);
+                }
             }
             self.digest_cipher().map_err(|reason| {
                 tracing::debug!(reason, "TLS session broken");
@@ -241,11 +277,10 @@ impl<E: Engine> Channel<E> {
         }
     }
 
-    /// Receives ciphertext; `false` when the client has closed.
-    async fn receive_cipher(&mut self) -> Result<bool, DiskError> {
+    /// Receives at most `limit` bytes of ciphertext; `false` when the client has closed.
+    async fn receive_cipher(&mut self, limit: usize) -> Result<bool, DiskError> {
         let buffer = self.engine.pool().take().await;
-        let capacity = buffer.capacity();
-        let (mut buffer, received) = self.engine.recv(&self.socket, buffer, capacity, Receive::Take).await;
+        let (mut buffer, received) = self.engine.recv(&self.socket, buffer, limit, Receive::Take).await;
         let count = received?;
         buffer.set_len(count);
         if let Some(tls) = &mut self.tls
@@ -259,11 +294,24 @@ impl<E: Engine> Channel<E> {
     /// Feeds received ciphertext to the session until it yields plaintext or wants more.
     fn digest_cipher(&mut self) -> Result<(), String> {
         let Some(tls) = &mut self.tls else { return Ok(()) };
+        while !tls.early.is_empty() {
+            let mut rest = &tls.early[..];
+            let taken = tls.session.read_tls(&mut rest).map_err(|error| error.to_string())?;
+            tls.early.drain(..taken);
+            if taken == 0 {
+                // The client has said goodbye; what it sent after that is void.
+                tls.early = Vec::new();
+            }
+            let io = tls.session.process_new_packets().map_err(|error| error.to_string())?;
+            if io.plaintext_bytes_to_read() > 0 {
+                return Ok(());
+            }
+        }
         while let Some((buffer, used)) = tls.cipher.take() {
             let mut rest = &buffer[used..];
-            tls.session.read_tls(&mut rest).map_err(|error| error.to_string())?;
+            let taken = tls.session.read_tls(&mut rest).map_err(|error| error.to_string())?;
             let used = buffer.len() - rest.len();
-            if used < buffer.len() {
+            if taken > 0 && used < buffer.len() {
                 tls.cipher = Some((buffer, used));
             }
             let io = tls.session.process_new_packets().map_err(|error| error.to_string())?;
@@ -294,13 +342,12 @@ impl<E: Engine> Channel<E> {
         Ok(())
     }
 
-    /// Gives up memory that an idle connection does not need.
+    /// Gives up memory that a waiting connection does not need.
     fn rest(&mut self) {
         if let Some(tls) = &mut self.tls
-            && let Some((buffer, used)) = &tls.cipher
-            && *used >= buffer.len()
+            && let Some((buffer, used)) = tls.cipher.take()
         {
-            tls.cipher = None;
+            tls.early.extend_from_slice(&buffer[used..]);
         }
         if self.ahead.is_empty() {
             self.ahead = Vec::new();

@@ -115,7 +115,7 @@ pub(super) async fn refuse_body<E: Engine>(
     match head.framing() {
         Framing::None | Framing::Length(0) => {
             let keep = head.keep_alive() && !head.must_close();
-            let answer = refusal_answer(refusal, keep);
+            let answer = refusal_answer(refusal, keep, head.method() == &Method::Head);
             match answer_with(desk, channel, head.method().as_str(), refusal.status, answer).await {
                 true if keep => After::Keep,
                 _ => After::Close,
@@ -132,7 +132,7 @@ pub(super) async fn refuse<E: Engine>(
     method: &str,
     refusal: &Refusal,
 ) -> After {
-    refuse_with(desk, channel, method, refusal.status, refusal_answer(refusal, false)).await
+    refuse_with(desk, channel, method, refusal.status, refusal_answer(refusal, false, false)).await
 }
 
 /// Refuses with a complete answer of the caller's, and closes.
@@ -162,14 +162,16 @@ pub(super) async fn answer_with<E: Engine>(
     channel.say(&answer, false).await.is_ok()
 }
 
-fn refusal_answer(refusal: &Refusal, keep: bool) -> Vec<u8> {
+fn refusal_answer(refusal: &Refusal, keep: bool, only_head: bool) -> Vec<u8> {
     let text = format!("{}\n", refusal.message);
     let answer = Answer::new(refusal.status)
         .field("Content-Type", "text/plain; charset=utf-8")
         .field("Content-Length", text.len())
         .field("Connection", if keep { "keep-alive" } else { "close" });
     let mut bytes = rendered(&answer);
-    bytes.extend_from_slice(text.as_bytes());
+    if !only_head {
+        bytes.extend_from_slice(text.as_bytes());
+    }
     bytes
 }
 

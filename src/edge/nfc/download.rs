@@ -49,6 +49,11 @@ pub(super) async fn serve<E: Engine>(request: Request<'_, E>, channel: &mut Chan
             return refuse_body(desk, channel, head, &rescue::transfer(&error)).await;
         }
     };
+    if matches!(plan.body(), Body::Stream { .. }) && head.version() == Version::Http10 {
+        // Without chunks the end of the connection would be the end of the body, and a broken one would look whole.
+        let refusal = Refusal::new(505, "a disk made into a stream on the fly needs HTTP/1.1; or ask for ?format=raw");
+        return refuse_body(desk, channel, head, &refusal).await;
+    }
     let promise = match promise(&request, &plan) {
         Ok(promise) => promise,
         Err(answer) => {
@@ -104,13 +109,8 @@ fn promise<E: Engine>(request: &Request<'_, E>, plan: &Plan<E>) -> Result<Promis
     let mut promise = Promise { status: 200, part: None, chunked: false, keep, bytes: Vec::new() };
     match plan.body() {
         Body::Stream { .. } => {
-            // HTTP/1.0 knows no chunks: there the end of the connection is the end of the body.
-            promise.chunked = head.version() == Version::Http11;
-            promise.keep = keep && promise.chunked;
-            answer = answer.field("Accept-Ranges", "none");
-            if promise.chunked {
-                answer = answer.field("Transfer-Encoding", "chunked");
-            }
+            promise.chunked = true;
+            answer = answer.field("Accept-Ranges", "none").field("Transfer-Encoding", "chunked");
         }
         Body::Stored { length_bytes } => {
             let etag = plan.etag.as_deref();

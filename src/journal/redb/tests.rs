@@ -123,6 +123,10 @@ fn a_file_that_is_no_journal_is_an_error() {
 struct Storage;
 
 impl Objects for Storage {
+    fn publish(&self, _lease: &LeaseId, _disk: &DiskSpec) -> Result<(), Fault> {
+        Ok(())
+    }
+
     fn prepare(&self, _: &LeaseId, spec: &LeaseSpec) -> Result<Vec<Prepared>, Fault> {
         Ok(vec![Prepared::default(); spec.disks.len()])
     }

@@ -179,7 +179,12 @@ impl Table {
         };
         let flow = Arc::new(Flow::default());
         if purpose == Purpose::Inspect {
-            return Ok(Grant::new(&entry.lease, disk, purpose, flow, None));
+            let mut grant = Grant::new(&entry.lease, disk, purpose, flow, None);
+            // While a newer upload is under way, the one before it is not what its client asks about.
+            if entry.open.values().any(|open| open.disk == disk && admission::is_upload(open.purpose)) {
+                grant.delivered = None;
+            }
+            return Ok(grant);
         }
         if !entry.waiting.completes.is_empty() {
             return Err(Denied::Busy);

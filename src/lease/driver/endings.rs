@@ -4,12 +4,12 @@ use super::batch::Job;
 use super::entry::Work;
 use super::table::Table;
 use crate::lease::fault::Fault;
-use crate::lease::grant::{Outcome, Partial};
+use crate::lease::grant::Outcome;
 use crate::lease::id::LeaseId;
 use crate::lease::mailbox::{Event, Reply, TransferRef};
 use crate::lease::objects::Prepared;
 use crate::lease::spec::Kind;
-use crate::lease::state::{Cause, State};
+use crate::lease::state::{Cause, Lease, Refusal, State};
 use crate::limits::{CANCEL_MS, CLEANUP_RETRY_MS};
 
 impl Table {
@@ -19,7 +19,11 @@ impl Table {
             Event::Prepared { lease, result } => self.prepared(&lease, result),
             Event::Removed { lease, result } => self.removed(&lease, result),
             Event::Checkpoint { transfer, partial, reply } => {
-                let result = self.checkpoint(&transfer, partial);
+                let result = self.note(&transfer, |lease, disk| lease.checkpoint(disk, partial));
+                self.answer(reply, result);
+            }
+            Event::Publishing { transfer, delivery, reply } => {
+                let result = self.note(&transfer, |lease, disk| lease.publishing(disk, delivery));
                 self.answer(reply, result);
             }
             Event::Settled { transfer, outcome, reply } => {
@@ -27,6 +31,7 @@ impl Table {
                 if let Some(reply) = reply {
                     self.answer(reply, result);
                 }
+                self.clean_up_again(&transfer.lease);
                 self.try_complete(&transfer.lease);
                 self.try_manifest(&transfer.lease);
                 self.clean_up(&transfer.lease);
@@ -72,6 +77,16 @@ impl Table {
         let started =
             (0..spec.disks.len()).map(|disk| devices.get(disk).is_some_and(|device| device.started)).collect();
         self.begin_job(Job::Remove { lease: id.clone(), spec, prepared, started });
+    }
+
+    /// A transfer that let go only after the cleanup of its import may have made something meanwhile.
+    fn clean_up_again(&mut self, id: &LeaseId) {
+        let now = self.now;
+        let Some(entry) = self.leases.get_mut(id) else { return };
+        let failed_import = matches!(entry.lease.state(), State::Error(_)) && entry.lease.spec().kind == Kind::Import;
+        if failed_import && matches!(entry.work, Work::Over { .. }) {
+            entry.work = Work::Draining { until: now };
+        }
     }
 
     fn failed(&mut self, id: &LeaseId) {
@@ -163,11 +178,16 @@ impl Table {
         }
     }
 
-    fn checkpoint(&mut self, transfer: &TransferRef, partial: Partial) -> Result<(), Fault> {
+    /// Changes a lease for a transfer that is still open.
+    fn note(
+        &mut self,
+        transfer: &TransferRef,
+        change: impl FnOnce(&mut Lease, usize) -> Result<(), Refusal>,
+    ) -> Result<(), Fault> {
         let entry = self.entry(&transfer.lease)?;
         let disk = entry.open.get(&transfer.number).map(|open| open.disk);
         let disk = disk.ok_or_else(|| Fault::InvalidState { reason: "the transfer has ended".to_owned() })?;
-        entry.lease.checkpoint(disk, partial).map_err(|refusal| epitaph(entry.lease.state(), refusal.into()))?;
+        change(&mut entry.lease, disk).map_err(|refusal| epitaph(entry.lease.state(), refusal.into()))?;
         self.touch(&transfer.lease);
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::lease::deadline::{Activity, Due, Moment, Pace, Slow, Timeouts, Watch};
 use crate::lease::fault::Fault;
-use crate::lease::grant::{Flow, Purpose};
+use crate::lease::grant::{Flow, Local, Purpose};
 use crate::lease::mailbox::Reply;
 use crate::lease::manifest::ManifestEntry;
 use crate::lease::metrics::LeaseMetrics;
@@ -136,7 +136,7 @@ impl Entry {
 
     /// Takes the movement of one transfer into account that ends before the next look.
     pub fn last_look(&mut self, open: &mut Open, now: Moment, timeouts: &Timeouts, metrics: &LeaseMetrics) {
-        if open.pace.look(now, open.flow.moved_bytes(), false, timeouts).alive {
+        if open.pace.look(now, open.flow.moved_bytes(), Local::default(), timeouts).alive {
             renew_by_bytes(&mut self.watch, now, timeouts, metrics);
         }
         self.watch.closed(now);
@@ -146,7 +146,7 @@ impl Entry {
         let mut verdict = None;
         for open in self.open.values_mut() {
             let moved_bytes = open.flow.moved_bytes();
-            let seen = open.pace.look(now, moved_bytes, open.flow.is_working_locally(), timeouts);
+            let seen = open.pace.look(now, moved_bytes, open.flow.local(), timeouts);
             metrics.stall_seconds.inc_by(seen.still_ms as f64 / 1000.0);
             if seen.alive {
                 renew_by_bytes(&mut self.watch, now, timeouts, metrics);

@@ -12,12 +12,14 @@ use super::batch::{Batch, Job};
 use super::entry::{Entry, Verdict};
 use crate::lease::deadline::{Moment, Timeouts};
 use crate::lease::fault::Fault;
-use crate::lease::grant::Flow;
+use crate::lease::grant::{Flow, Outcome, Purpose};
 use crate::lease::id::{LeaseId, Secret, TaskId, Tickets};
 use crate::lease::journal::{Change, Key, Record};
 use crate::lease::mailbox::{Event, Reply};
 use crate::lease::metrics::LeaseMetrics;
+use crate::lease::objects::Objects;
 use crate::lease::spec::ChecksumType;
+use crate::lease::state::{Cause, Lease};
 use crate::lease::task::Task;
 use crate::lease::view::{LeaseState, LeaseView};
 
@@ -87,8 +89,8 @@ impl Table {
     }
 
     /// Takes up what the journal holds. A lease that was being prepared fails; one that was being cleaned is due for it at
-    /// once; a ready one goes on with its full time, without transfers.
-    pub fn recover(&mut self, records: Vec<Record>) {
+    /// once; a ready one goes on with its full time, without transfers; what was being published is. Blocks on storage.
+    pub fn recover(&mut self, records: Vec<Record>, objects: &dyn Objects) {
         let mut leases = Vec::new();
         for record in records {
             match record {
@@ -97,7 +99,7 @@ impl Table {
             }
         }
         for mut lease in leases {
-            let changed = lease.recover();
+            let changed = lease.recover() | publish(&mut lease, objects);
             let id = lease.id().clone();
             self.insert(Entry::new(lease, self.now));
             match changed {
@@ -236,6 +238,20 @@ impl Table {
 
 fn earlier(moment: Moment, other: Option<Moment>) -> Moment {
     other.map_or(moment, |other| moment.min(other))
+}
+
+/// Finishes what a crash cut short between an upload's decision and its final name. Says whether there was anything.
+fn publish(lease: &mut Lease, objects: &dyn Objects) -> bool {
+    let unpublished = lease.unpublished();
+    for (disk, delivery) in &unpublished {
+        let published = objects.publish(lease.id(), &lease.spec().disks[*disk]);
+        // The lease is ready, so neither can be refused; after a failed disk the others do not matter any more.
+        let _ = match published {
+            Ok(()) => lease.settle(*disk, Purpose::Upload, Outcome::Delivered(delivery.clone())),
+            Err(fault) => lease.fail(Cause::Storage, fault),
+        };
+    }
+    !unpublished.is_empty()
 }
 
 #[cfg(test)]

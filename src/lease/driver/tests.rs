@@ -104,6 +104,10 @@ impl Storage {
 }
 
 impl Objects for Storage {
+    fn publish(&self, _lease: &LeaseId, _disk: &DiskSpec) -> Result<(), Fault> {
+        Ok(())
+    }
+
     fn prepare(&self, _lease: &LeaseId, spec: &LeaseSpec) -> Result<Vec<Prepared>, Fault> {
         self.note(format!("prepare {}", spec.entity));
         while self.preparing_hangs.load(Ordering::SeqCst) {

@@ -71,11 +71,15 @@ pub(super) async fn send<E: Engine, O: Outlet<E>>(
     let mut exhausted = false;
     let mut result = Ok(());
     while result.is_ok() {
-        while !exhausted && !packing.is_full() {
-            match pieces.next()? {
-                Some(piece) => packing.launch(pack(run, &lane, piece)).await,
-                None => exhausted = true,
+        while result.is_ok() && !exhausted && !packing.is_full() {
+            match pieces.next() {
+                Ok(Some(piece)) => packing.launch(pack(run, &lane, piece)).await,
+                Ok(None) => exhausted = true,
+                Err(error) => result = Err(error),
             }
+        }
+        if result.is_err() {
+            break;
         }
         let Some(packed) = packing.land().await else { break };
         result = async {
@@ -103,6 +107,10 @@ async fn pack<E: Engine>(run: &Run<'_, E>, lane: &Reservation, piece: Range<u64>
     buffer.set_len((piece.end - piece.start) as usize);
     let (mut buffer, read) = run.dock.engine.read_at(&run.plan.file, buffer, piece.start).await;
     let count = read.map_err(|error| storage(&run.plan.place, error))?;
+    if count < (piece.end - piece.start) as usize {
+        // A source that has become shorter must not turn into zeros.
+        return Err(TransferError::TooShort { offset_bytes: piece.start + count as u64, expected_bytes: piece.end });
+    }
     run.dock
         .crew
         .run(move |bench| {

@@ -54,27 +54,30 @@ async fn move_body<E: Engine, O: Outlet<E>>(
     outlet: &mut O,
 ) -> Result<u64, TransferError> {
     let length_bytes = part.end - part.start;
-    match outlet.direct() {
-        Some(socket) if length_bytes > 0 => {
-            splice_body(run, &socket, part, outlet).await?;
-            Ok(length_bytes)
-        }
-        _ => copy_body(run, lane, part, outlet).await.map(|()| 0),
+    if let Some(socket) = outlet.direct().filter(|_| length_bytes > 0)
+        && splice_body(run, &socket, part.clone(), outlet).await?
+    {
+        return Ok(length_bytes);
     }
+    copy_body(run, lane, part, outlet).await.map(|()| 0)
 }
 
+/// Splices the part; `false`, with nothing sent, when the source gives no splice.
 async fn splice_body<E: Engine, O: Outlet<E>>(
     run: &Run<'_, E>,
     socket: &E::Socket,
     part: Range<u64>,
     outlet: &mut O,
-) -> Result<(), TransferError> {
+) -> Result<bool, TransferError> {
     let engine = &run.dock.engine;
     let at = |error| storage(&run.plan.place, error);
     let pipes = [engine.pipe().map_err(at)?, engine.pipe().map_err(at)?];
     let mut turn = 0;
     let mut offset_bytes = part.start;
-    let mut held = load(run, &pipes[turn], offset_bytes, part.end).await?;
+    let mut held = match load(run, &pipes[turn], offset_bytes, part.end).await {
+        Err(TransferError::Storage { error, .. }) if error.is_splice_refused() => return Ok(false),
+        held => held?,
+    };
     while held > 0 {
         let next_bytes = offset_bytes + held as u64;
         if next_bytes == part.end {
@@ -90,10 +93,10 @@ async fn splice_body<E: Engine, O: Outlet<E>>(
         offset_bytes = next_bytes;
         turn = 1 - turn;
         if run.flow.is_cancelled() {
-            return Err(TransferError::Disconnected { offset_bytes });
+            return Err(TransferError::Disconnected { offset_bytes: offset_bytes - part.start });
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// File to pipe; 0 at the end of the part. A file that has become shorter is an error: the length was promised.

@@ -7,7 +7,7 @@ use futures_util::future::join;
 
 use super::super::digest::Digest;
 use super::super::dock::storage;
-use super::super::error::TransferError;
+use super::super::error::{TransferError, both};
 use super::super::flight::Flight;
 use super::super::{Buffer, Engine, Inlet};
 use super::{Filled, Moved, Run, fill};
@@ -28,19 +28,19 @@ pub(super) async fn receive<E: Engine, I: Inlet<E>>(run: &Run<'_, E>, first: Opt
         result = write(run, &mut moved, &mut digest, &mut writes, buffer).await;
         if result.is_ok() && run.checkpoints.is_due(moved.end_bytes) {
             while let Some(write) = writes.land().await {
-                result = result.and(write);
+                result = both(result, write);
             }
             if result.is_ok() {
                 result = run.checkpoints.take(run, moved.end_bytes).await;
             }
         }
         if let Some(end) = ended {
-            result = result.and(end);
+            result = both(result, end);
             break;
         }
     }
     while let Some(write) = writes.land().await {
-        result = result.and(write);
+        result = both(result, write);
     }
     moved.result = match result {
         Ok(()) if run.complete => whole(run, &moved).and_then(|()| digest.finish().map(Some)),
@@ -58,8 +58,8 @@ async fn write<'a, E: Engine>(
 ) -> Result<(), TransferError> {
     let count = buffer.len() as u64;
     let offset_bytes = moved.end_bytes;
-    if offset_bytes + count > run.grant.capacity_bytes {
-        return Err(TransferError::TooLong { limit_bytes: run.grant.capacity_bytes });
+    if offset_bytes + count > run.disk_bytes {
+        return Err(TransferError::TooLong { limit_bytes: run.disk_bytes });
     }
     if run.flow.is_cancelled() {
         return Err(TransferError::Disconnected { offset_bytes });
@@ -95,15 +95,18 @@ async fn hash_stored<E: Engine>(run: &Run<'_, E>, digest: &mut Digest) -> Result
         let mut buffer = run.lane.take().await;
         buffer.set_len((run.start_bytes - offset_bytes).min(BUFFER_BYTES as u64) as usize);
         let (buffer, read) = run.dock.engine.read_at(run.file, buffer, offset_bytes).await;
-        read.map_err(|error| storage(run.place, error))?;
+        if read.map_err(|error| storage(run.place, error))? == 0 {
+            return Err(TransferError::TooShort { offset_bytes, expected_bytes: run.start_bytes });
+        }
         drop(digest.update(buffer).await?);
+        run.flow.step();
     }
     Ok(())
 }
 
 /// The stream must cover the disk: a shorter one is a truncated one.
 fn whole<E: Engine>(run: &Run<'_, E>, moved: &Moved) -> Result<(), TransferError> {
-    let expected_bytes = run.grant.capacity_bytes;
+    let expected_bytes = run.disk_bytes;
     match moved.end_bytes == expected_bytes {
         true => Ok(()),
         false => Err(TransferError::TooShort { offset_bytes: moved.end_bytes, expected_bytes }),

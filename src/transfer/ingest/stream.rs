@@ -12,7 +12,7 @@ use std::cell::Cell;
 
 use super::super::digest::Digest;
 use super::super::dock::storage;
-use super::super::error::TransferError;
+use super::super::error::{TransferError, both};
 use super::super::flight::Flight;
 use super::super::{Buffer, Engine, Inlet};
 use super::{Filled, Moved, Run, fill};
@@ -42,7 +42,7 @@ async fn decode<E: Engine, I: Inlet<E>>(
     populated: &Cell<u64>,
     end_bytes: &mut u64,
 ) -> Result<String, TransferError> {
-    let mut decoder = Decoder::new(DecodeLimits { capacity_limit_bytes: run.grant.capacity_bytes });
+    let mut decoder = Decoder::new(DecodeLimits { capacity_limit_bytes: run.disk_bytes });
     let mut digest = Digest::new(run.grant.checksum_type, run.dock.crew.clone());
     // One buffer is filled and one hashed; the rest is for inflating and writing.
     let mut writes = Flight::new(run.lane.buffers().saturating_sub(2));
@@ -82,7 +82,7 @@ async fn decode<E: Engine, I: Inlet<E>>(
     };
     let mut result = result;
     while let Some(write) = writes.land().await {
-        result = result.and(write);
+        result = both(result, write);
     }
     result?;
     decoder.finish()?;
@@ -158,7 +158,7 @@ async fn write_piece<E: Engine>(
     populated: &Cell<u64>,
 ) -> Result<(), TransferError> {
     // The last grain of an odd capacity is padded; the disk ends before.
-    let room = run.grant.capacity_bytes.saturating_sub(offset_bytes).min(buffer.len() as u64);
+    let room = run.disk_bytes.saturating_sub(offset_bytes).min(buffer.len() as u64);
     buffer.set_len(room as usize);
     if is_zero(&buffer) {
         return Ok(());

@@ -11,18 +11,20 @@ use tokio::sync::Notify;
 
 use super::super::digest::Digest;
 use super::super::dock::storage;
-use super::super::error::TransferError;
+use super::super::error::{TransferError, both};
 use super::super::flight::Flight;
 use super::super::{Engine, Inlet};
 use super::{Filled, Moved, Run, Upload, fill};
-use crate::limits::{BUFFER_BYTES, CONTAINER_CHECK_BYTES, DIGEST_LAG_BYTES, PIPE_BYTES};
-use crate::wire::vmdk::{check_container, looks_like_vmdk};
+use crate::limits::{BUFFER_BYTES, CONTAINER_CHECK_BYTES, DIGEST_LAG_BYTES, PIPE_BYTES, SECTOR_BYTES};
+use crate::wire::vmdk::{VmdkError, check_container, looks_like_vmdk};
 
 /// What mover and follower know of each other.
 struct Progress {
     written_bytes: Cell<u64>,
     hashed_bytes: Cell<u64>,
     moving: Cell<bool>,
+    /// The mover ended with an error: the digest is of no use any more.
+    failed: Cell<bool>,
     following: Cell<bool>,
     wake: Notify,
 }
@@ -32,27 +34,37 @@ pub(super) async fn receive<E: Engine, I: Inlet<E>>(run: &Run<'_, E>, upload: &U
         written_bytes: Cell::new(run.start_bytes),
         hashed_bytes: Cell::new(0),
         moving: Cell::new(true),
-        following: Cell::new(true),
+        failed: Cell::new(false),
+        // A part has no digest of its own; the request that ends the upload computes that of the whole.
+        following: Cell::new(run.complete),
         wake: Notify::new(),
     };
     let spliced_bytes = Cell::new(0);
     let mover = async {
         let result = move_body(run, upload, inlet, &progress, &spliced_bytes).await;
         progress.moving.set(false);
+        progress.failed.set(result.is_err());
         progress.wake.notify_waiters();
-        result
+        // From here on nothing waits for the client; only the digest may still be behind.
+        (result, run.flow.local_work())
     };
     let follower = async {
+        if !run.complete {
+            return Ok(None);
+        }
         let result = follow(run, &progress).await;
         progress.following.set(false);
         progress.wake.notify_waiters();
         result
     };
-    let (moved, followed) = join(mover, follower).await;
+    let ((moved, _ours), followed) = join(mover, follower).await;
     let end_bytes = progress.written_bytes.get();
-    let result = match moved {
-        Ok(()) if run.complete => verify(run, end_bytes).await.and(followed),
-        other => other.map(|()| None),
+    let result = match (moved, followed) {
+        (Ok(()), Ok(checksum)) if run.complete => verify(run, end_bytes).await.map(|()| checksum),
+        (Ok(()), followed) => followed,
+        // Bytes that cannot be read back are worse than a client that went away, and may be why the mover stopped.
+        (Err(moved), Err(followed)) if moved.is_interruption() && !followed.is_interruption() => Err(followed),
+        (Err(moved), _) => Err(moved),
     };
     Moved { end_bytes, spliced_bytes: spliced_bytes.get(), populated_bytes: end_bytes, result }
 }
@@ -96,7 +108,14 @@ async fn splice_body<E: Engine, I: Inlet<E>>(
         left_bytes -= held as u64;
         let offset_bytes = progress.written_bytes.get();
         within(run, offset_bytes + held as u64)?;
-        let empty = drain(run, &pipes[turn], offset_bytes, held);
+        let empty = async {
+            let spliced = drain(run, &pipes[turn], offset_bytes, held).await?;
+            // Counted at once: the refill may have to wait for the client.
+            progress.written_bytes.set(offset_bytes + held as u64);
+            progress.wake.notify_waiters();
+            run.flow.add(held as u64);
+            Ok::<bool, TransferError>(spliced)
+        };
         let refill = async {
             match left_bytes {
                 0 => Ok(0),
@@ -106,9 +125,6 @@ async fn splice_body<E: Engine, I: Inlet<E>>(
         let (drained, refilled) = join(empty, refill).await;
         let spliced = drained?;
         let moved = held as u64;
-        progress.written_bytes.set(offset_bytes + moved);
-        progress.wake.notify_waiters();
-        run.flow.add(moved);
         match spliced {
             true => {
                 spliced_bytes.set(spliced_bytes.get() + moved);
@@ -211,16 +227,23 @@ async fn copy_body<E: Engine, I: Inlet<E>>(
     }
     while let Some(write) = writes.land().await {
         let write = landed(run, progress, Some(write));
-        result = result.and(write);
+        result = both(result, write);
     }
-    result.and(ended.unwrap_or(Ok(())))
+    both(result, ended.unwrap_or(Ok(())))
 }
 
 type Write = (u64, Result<(), crate::disk::DiskError>);
 
+/// Writes land in order; after one has failed, later ones do not count: there is a hole before them.
 fn landed<E: Engine>(run: &Run<'_, E>, progress: &Progress, write: Option<Write>) -> Result<(), TransferError> {
     if let Some((end_bytes, result)) = write {
-        result.map_err(|error| storage(run.place, error))?;
+        if let Err(error) = result {
+            progress.failed.set(true);
+            return Err(storage(run.place, error));
+        }
+        if progress.failed.get() {
+            return Ok(());
+        }
         progress.written_bytes.set(end_bytes);
         progress.wake.notify_waiters();
     }
@@ -233,6 +256,10 @@ async fn follow<E: Engine>(run: &Run<'_, E>, progress: &Progress) -> Result<Opti
     let mut digest = Digest::new(run.grant.checksum_type, run.dock.crew.clone());
     loop {
         let hashed_bytes = digest.hashed_bytes();
+        if run.flow.is_cancelled() || progress.failed.get() {
+            return Err(TransferError::Disconnected { offset_bytes: hashed_bytes });
+        }
+        run.flow.step();
         let ready_bytes = progress.written_bytes.get() - hashed_bytes;
         if ready_bytes == 0 && !progress.moving.get() {
             return digest.finish().map(Some);
@@ -261,14 +288,17 @@ async fn follow<E: Engine>(run: &Run<'_, E>, progress: &Progress) -> Result<Opti
 /// Waits while the digest is too far behind and takes checkpoints; ends the mover when the follower has failed or the lease has cut the stream.
 async fn keep_up<E: Engine>(run: &Run<'_, E>, progress: &Progress) -> Result<(), TransferError> {
     let offset_bytes = progress.written_bytes.get();
-    while progress.following.get() && offset_bytes - progress.hashed_bytes.get().min(offset_bytes) > DIGEST_LAG_BYTES {
+    while progress.following.get()
+        && !run.flow.is_cancelled()
+        && offset_bytes - progress.hashed_bytes.get().min(offset_bytes) > DIGEST_LAG_BYTES
+    {
         let _ours = run.flow.local_work();
         progress.wake.notified().await;
     }
     if run.checkpoints.is_due(offset_bytes) {
         run.checkpoints.take(run, offset_bytes).await?;
     }
-    match run.flow.is_cancelled() || !progress.following.get() {
+    match run.flow.is_cancelled() || (run.complete && !progress.following.get()) {
         true => Err(TransferError::Disconnected { offset_bytes }),
         false => Ok(()),
     }
@@ -287,8 +317,11 @@ async fn verify<E: Engine>(run: &Run<'_, E>, end_bytes: u64) -> Result<(), Trans
     if let Some(expected_bytes) = run.exact_bytes.filter(|expected| *expected != end_bytes) {
         return Err(TransferError::TooShort { offset_bytes: end_bytes, expected_bytes });
     }
-    if !run.grant.disk.disk || end_bytes == 0 {
+    if !run.grant.disk.disk {
         return Ok(());
+    }
+    if end_bytes < SECTOR_BYTES {
+        return Err(VmdkError::TruncatedHeader { offset_bytes: end_bytes }.into());
     }
     let head = read_piece(run, 0, end_bytes.min(CONTAINER_CHECK_BYTES)).await?;
     if !looks_like_vmdk(&head) {
