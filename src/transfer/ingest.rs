@@ -198,8 +198,11 @@ async fn attempt<E: Engine, I: Inlet<E>>(
         let _ours = grant.flow.local_work();
         tokio::select! {
             lane = dock.budget.reserve() => lane?,
-            // Whoever waits for memory while the lease ends must not create anything afterwards.
-            () = grant.flow.cancelled() => return Err(TransferError::Disconnected { offset_bytes: 0 }),
+            // Whoever waits for memory while the lease ends must not create anything afterwards; what is stored stays.
+            () = grant.flow.cancelled() => return match &grant.partial {
+                Some(partial) => Ok(Landed::Part(partial.clone())),
+                None => Err(TransferError::Disconnected { offset_bytes: 0 }),
+            },
         }
     };
     let keep = upload.resumable.is_some() && can_resume(grant, upload);

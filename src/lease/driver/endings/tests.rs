@@ -49,6 +49,8 @@ async fn a_transfer_that_does_not_let_go_delays_the_cleanup_but_keeps_the_target
     let taken = stage.leases.create(spec(Kind::Import, "vm1", 1), None).await;
     assert!(matches!(taken, Err(Fault::FileLocked { .. })), "{taken:?}");
     assert_eq!(grant.settle(Outcome::Delivered(delivery())).await, Err(Fault::RequestCanceled));
+    pass(1).await;
+    assert_eq!(stage.storage.calls().len(), 3, "what it made after the cleanup is removed too");
     stage.import(1).await;
 }
 
