@@ -150,6 +150,8 @@ pub const UPSTREAM_QUEUE: usize = 8;
 pub const UPSTREAM_MESSAGE_BYTES: usize = 64 * 1024;
 
 // ---------------------------------------------------------------- app
+/// Descriptors not given to data-plane connections: listeners, control plane, journal, rings, directories.
+pub const DESCRIPTORS_KEPT: usize = 256;
 /// Data threads per core on the blocking engine, where an operation on a disk holds its thread.
 pub const BLOCKING_THREADS_PER_CORE: usize = 4;
 /// Largest configuration file; thousands of datastores and users fit.

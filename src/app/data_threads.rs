@@ -20,6 +20,9 @@ use crate::transfer::crew::Crew;
 use crate::transfer::metrics::TransferMetrics;
 use crate::transfer::{Attach, Dock};
 
+/// By which a data thread says that it has its engine.
+type Ready = std::sync::mpsc::Sender<()>;
+
 /// What every data thread gets.
 #[derive(Clone)]
 pub(super) struct Cargo {
@@ -64,21 +67,28 @@ pub(super) fn start(
     let buffers = (data.memory_mib * 1024 * 1024 / BUFFER_BYTES).max(1);
     let mut berths = Vec::new();
     let mut handles = Vec::new();
+    let (ready, started) = std::sync::mpsc::channel();
     for number in 0..threads {
         let (berth, arrivals) = Berth::new();
-        let cargo = cargo.clone();
+        let (cargo, ready) = (cargo.clone(), ready.clone());
         let thread = std::thread::Builder::new().name(format!("data-{number}"));
-        handles.push(thread.spawn(move || run(kind, buffers, cargo, arrivals))?);
+        handles.push(thread.spawn(move || run(kind, buffers, cargo, arrivals, ready))?);
         berths.push(berth);
     }
-    Ok((berths, handles))
+    drop(ready);
+    // A thread that cannot make its engine hangs up instead; a server with fewer threads than it says is not started.
+    match started.iter().count() {
+        count if count == threads => Ok((berths, handles)),
+        count => Err(std::io::Error::other(format!("{} of {threads} have no engine", threads - count))),
+    }
 }
 
-fn run(kind: EngineKind, buffers: usize, cargo: Cargo, arrivals: mpsc::UnboundedReceiver<Arrival>) {
+fn run(kind: EngineKind, buffers: usize, cargo: Cargo, arrivals: mpsc::UnboundedReceiver<Arrival>, ready: Ready) {
     let ended = match kind {
         EngineKind::Uring => {
             let served = run_uring(|| {}, async {
                 let engine = Uring::new(buffers)?;
+                started(ready);
                 serve(engine, cargo, arrivals).await;
                 Ok(())
             });
@@ -88,6 +98,7 @@ fn run(kind: EngineKind, buffers: usize, cargo: Cargo, arrivals: mpsc::Unbounded
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.map_err(|error| error.to_string()).map(|runtime| {
                 let engine = Blocking::new(buffers);
+                started(ready);
                 tokio::task::LocalSet::new().block_on(&runtime, serve(engine, cargo, arrivals));
             })
         }
@@ -95,6 +106,12 @@ fn run(kind: EngineKind, buffers: usize, cargo: Cargo, arrivals: mpsc::Unbounded
     if let Err(reason) = ended {
         tracing::error!(reason, "a data thread has ended");
     }
+}
+
+/// Says that this thread has its engine; a thread that fails before hangs up without a word.
+fn started(ready: Ready) {
+    // The starter waits for every thread.
+    let _ = ready.send(());
 }
 
 async fn serve<E: Attach<Space = Datastores>>(engine: E, cargo: Cargo, arrivals: mpsc::UnboundedReceiver<Arrival>) {

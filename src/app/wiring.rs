@@ -28,6 +28,7 @@ use crate::edge::nfc::metrics::NfcMetrics;
 use crate::edge::tls::{Identity, write_private};
 use crate::journal::redb::RedbJournal;
 use crate::lease::{ChecksumType, Driver, LeaseMetrics, LeaseState, Leases, Renewal, Secret, Settings, Timeouts};
+use crate::limits::DESCRIPTORS_KEPT;
 use crate::transfer::crew::Crew;
 use crate::transfer::metrics::TransferMetrics;
 use crate::transfer::objects::Warehouse;
@@ -122,7 +123,7 @@ impl Running {
         let data_tls = bind("data_tls", config.listen.data_tls).await?;
         let (control_at, data_at, data_tls_at) = (local(&control)?, local(&data)?, local(&data_tls)?);
         let (berths, threads) = data_threads::start(engine, &config.data, &cargo).map_err(io("data threads"))?;
-        let seating = Seating::new(berths, metrics.nfc);
+        let seating = Seating::new(berths, connections(), metrics.nfc);
         let ready = Arc::new(AtomicBool::new(true));
         let desk = admin::Desk {
             leases: leases.clone(),
@@ -196,6 +197,18 @@ impl Metrics {
             nfc: NfcMetrics::register(registry)?,
         })
     }
+}
+
+/// Raises the limit of open descriptors as far as this process may, and says how many connections that allows: each transfer
+/// needs a few more besides its own, and running out of them must hit strangers at the door, not disks under way.
+fn connections() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // Refused only where the hard limit forbids it; then the soft one counts.
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).is_ok();
+    let descriptors = if raised { limit.maximum } else { limit.current };
+    let descriptors = descriptors.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
+    descriptors.saturating_sub(DESCRIPTORS_KEPT).max(1) / 2
 }
 
 /// Makes the state directory (private) and finds the certificate.

@@ -22,7 +22,7 @@ use super::error::TransferError;
 use super::receipt::Receipt;
 use super::{Buffer, Engine, Inlet};
 use crate::disk::{Place, Space, Want};
-use crate::lease::{Fault, Flow, Form, Grant, Outcome, Partial};
+use crate::lease::{Fault, Flow, Form, Grant, Outcome, Partial, Purpose};
 use crate::limits::{DIRECT_FROM_BYTES, STREAM_SLACK_BYTES, ZERO_STEP_BYTES};
 use crate::wire::nfc::Format;
 use crate::wire::vmdk::looks_like_vmdk;
@@ -110,7 +110,7 @@ pub fn check(grant: &Grant, upload: &Upload) -> Result<(), TransferError> {
         return Err(TransferError::TooLong { limit_bytes });
     }
     let stored_bytes = grant.partial.as_ref().map_or(0, |partial| partial.offset_bytes);
-    if start_bytes > 0 && start_bytes != stored_bytes {
+    if (grant.purpose == Purpose::Resume || start_bytes > 0) && start_bytes != stored_bytes {
         return Err(TransferError::WrongOffset { given_bytes: start_bytes, stored_bytes });
     }
     let announced = grant.partial.as_ref().filter(|_| start_bytes > 0).and_then(|partial| partial.length_bytes);

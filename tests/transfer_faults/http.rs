@@ -131,7 +131,7 @@ async fn serving<T>(harbour: &Harbour, story: impl AsyncFnOnce(SocketAddr) -> T)
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let local = LocalSet::new();
-    local.spawn_local(accept(listener, false, Seating::new(vec![berth], metrics), closed));
+    local.spawn_local(accept(listener, false, Seating::new(vec![berth], 64, metrics), closed));
     local.spawn_local(run_thread(desk, arrivals));
     let result = local.run_until(story(address)).await;
     closing.send_replace(true);

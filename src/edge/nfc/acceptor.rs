@@ -29,6 +29,7 @@ pub struct Berth {
 pub struct Seating {
     berths: Vec<Berth>,
     addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    most: usize,
     metrics: NfcMetrics,
 }
 
@@ -49,9 +50,9 @@ impl Berth {
 }
 
 impl Seating {
-    /// Seats at `berths`, all empty.
-    pub fn new(berths: Vec<Berth>, metrics: NfcMetrics) -> Seating {
-        Seating { berths, addresses: Arc::default(), metrics }
+    /// Seats at `berths`, all empty: at most `most`, and never more than [`CONNECTIONS_MAX`].
+    pub fn new(berths: Vec<Berth>, most: usize, metrics: NfcMetrics) -> Seating {
+        Seating { berths, addresses: Arc::default(), most: most.min(CONNECTIONS_MAX), metrics }
     }
 
     /// Hands the connection to the least-loaded data thread, or closes it when a limit is reached; `false` when no data thread
@@ -74,7 +75,7 @@ impl Seating {
         let total: usize = self.berths.iter().map(|berth| berth.load.load(Ordering::Relaxed)).sum();
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         let here = addresses.get(&address).copied().unwrap_or(0);
-        if total >= CONNECTIONS_MAX || here >= CONNECTIONS_PER_ADDRESS {
+        if total >= self.most || here >= CONNECTIONS_PER_ADDRESS {
             return None;
         }
         addresses.insert(address, here + 1);
@@ -128,7 +129,7 @@ mod tests {
     fn one_address_cannot_take_every_seat_and_gives_them_back() {
         let metrics = NfcMetrics::register(&prometheus::Registry::new()).unwrap();
         let (berth, _queue) = Berth::new();
-        let seating = Seating::new(vec![berth.clone()], metrics.clone());
+        let seating = Seating::new(vec![berth.clone()], usize::MAX, metrics.clone());
         let greedy: IpAddr = [192, 0, 2, 1].into();
         let seats: Vec<_> = std::iter::from_fn(|| seating.seat(&berth, greedy)).collect();
         assert_eq!(seats.len(), CONNECTIONS_PER_ADDRESS);

@@ -25,10 +25,8 @@ pub(super) async fn serve<E: Engine>(request: Request<'_, E>, channel: &mut Chan
         Ok(upload) => upload,
         Err(refusal) => return refuse_body(desk, channel, head, &refusal).await,
     };
-    let purpose = match upload.resumable {
-        Some(part) if part.offset_bytes > 0 => Purpose::Resume,
-        _ => Purpose::Upload,
-    };
+    // A client that continues may cut its own old connection; one that begins anew has to wait for it.
+    let purpose = if head.method() == &Method::Patch { Purpose::Resume } else { Purpose::Upload };
     let asked = GrantRequest { ticket: path.ticket.reveal().to_owned(), disk: path.disk.clone(), purpose };
     let grant = match desk.leases.grant(asked).await {
         Ok(grant) => grant,
