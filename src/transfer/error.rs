@@ -2,7 +2,7 @@
 //!
 //! Made in this room; `edge::rescue` turns it into an HTTP status, [`TransferError::outcome`] into what the lease learns.
 
-use crate::disk::DiskError;
+use crate::disk::{Blame, DiskError};
 use crate::lease::{Fault, Outcome};
 use crate::wire::vmdk::VmdkError;
 
@@ -90,6 +90,15 @@ impl TransferError {
                 Outcome::Fatal(Fault::FileFault { file: object.clone(), reason: error.to_string() })
             }
             other => Outcome::Failed(Fault::SystemError { reason: other.to_string() }),
+        }
+    }
+
+    /// Whether this server lacked something (descriptors, memory, threads) and neither client nor storage is at fault.
+    pub fn is_ours(&self) -> bool {
+        match self {
+            TransferError::CrewGone => true,
+            TransferError::Storage { error, .. } => error.blame() == Blame::Ours,
+            _ => false,
         }
     }
 

@@ -173,6 +173,11 @@ pub async fn ingest<E: Engine, I: Inlet<E>>(
             Ok(landed)
         }
         Err(error) => {
+            if let Some(partial) = grant.partial.clone().filter(|_| error.is_ours()) {
+                // Nothing is wrong with what was stored before; a later continuation cuts off what came since.
+                let _ = grant.settle(Outcome::Interrupted(partial)).await;
+                return Err(error);
+            }
             if !grant.prepared.device {
                 // A part that cannot be removed now is swept at the next start; the error that counts is the first.
                 let removed = dock.names(&place, move |space, place| space.remove_part(place, &tag)).await;

@@ -204,11 +204,15 @@ impl Client {
             self.busy(&answer);
             return Ok(());
         }
-        assert_eq!(answer.field("upload-complete"), Some("?0"), "{path}: this upload has not ended: {}", answer.head);
         let offset = offset_of(&answer);
-        if offset == 0 && (confirmed_bytes == 0 || finishing) {
-            // The line broke before anything was kept; or the server was killed between publishing the finished part and
-            // noting that, and has given the part up since.
+        if answer.field("upload-complete") == Some("?1") {
+            // Killed after the upload was decided and before it was answered; what is stored is judged like the rest.
+            assert!(finishing && offset == content.stream.len(), "{path}: this upload has not ended: {}", answer.head);
+            self.open().disks[index].part = None;
+            return Ok(());
+        }
+        if offset == 0 && confirmed_bytes == 0 {
+            // The line broke before anything was kept.
             self.open().disks[index].part = None;
             return Ok(());
         }
@@ -227,17 +231,6 @@ impl Client {
         let mut exchange = Exchange::begin(server.data(), "PATCH", &path, &fields)?;
         exchange.send(&content.stream[offset..])?;
         let answer = exchange.answer()?;
-        if answer.status == 409 && answer.field("upload-offset").is_some() {
-            // Killed between publishing the finished part and noting that: it has to be sent again.
-            assert!(
-                finishing && offset_of(&answer) == 0,
-                "{path}: sent from {offset}: {} {}",
-                answer.head,
-                answer.text()
-            );
-            self.open().disks[index].part = None;
-            return Ok(());
-        }
         self.tally.resumed += usize::from(answer.status != 409);
         self.landed(index, content, &answer);
         Ok(())

@@ -12,7 +12,7 @@ use super::body::RequestBody;
 use super::channel::Channel;
 use super::connection::{After, Request, answer_with, refuse, refuse_body, refuse_with, rendered};
 use crate::edge::rescue::{self, Refusal};
-use crate::lease::{Flow, Grant, GrantRequest, Outcome, Purpose};
+use crate::lease::{Fault, Flow, Grant, GrantRequest, Outcome, Partial, Purpose};
 use crate::transfer::ingest::{self, Landed, Resumable, Upload};
 use crate::transfer::{Engine, TransferError};
 use crate::wire::http::{
@@ -40,7 +40,7 @@ pub(super) async fn serve<E: Engine>(request: Request<'_, E>, channel: &mut Chan
         }
         return refuse_upload(&request, channel, &error).await;
     }
-    if announce(&request, channel, &grant, &upload).await.is_err() {
+    if begin(&grant, &upload).await.is_err() || announce(&request, channel, &grant, &upload).await.is_err() {
         return After::Close;
     }
     receive(&request, channel, grant, &upload).await
@@ -156,6 +156,17 @@ fn resumable(head: &Head, length_bytes: Option<u64>) -> Result<Option<Resumable>
         ));
     }
     Ok(Some(Resumable { offset_bytes, complete, total_bytes: fields.length_bytes.or(from_length) }))
+}
+
+/// From the moment a client is told that it can continue, questions about the offset are about this upload, not about an
+/// earlier one of the same disk: also after a crash.
+async fn begin(grant: &Grant, upload: &Upload) -> Result<(), Fault> {
+    match upload.resumable {
+        Some(Resumable { offset_bytes: 0, total_bytes, .. }) if ingest::can_resume(grant, upload) => {
+            grant.checkpoint(Partial { offset_bytes: 0, length_bytes: total_bytes }).await
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Interim responses: where an interrupted upload can be continued, and that the body may come.

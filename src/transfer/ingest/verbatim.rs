@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 
-use futures_util::future::join;
+use futures_util::future::{join, try_join};
 use tokio::sync::Notify;
 
 use super::super::digest::Digest;
@@ -117,13 +117,13 @@ async fn splice_body<E: Engine, I: Inlet<E>>(
             Ok::<bool, TransferError>(spliced)
         };
         let refill = async {
-            match left_bytes {
+            Ok(match left_bytes {
                 0 => Ok(0),
                 _ => take(run, socket, &pipes[1 - turn], left_bytes, progress).await,
-            }
+            })
         };
-        let (drained, refilled) = join(empty, refill).await;
-        let spliced = drained?;
+        // Storage that fails is said at once, even to a client that has paused. A write under way is never abandoned.
+        let (spliced, refilled) = try_join(empty, refill).await?;
         let moved = held as u64;
         match spliced {
             true => {
