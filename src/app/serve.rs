@@ -40,7 +40,10 @@ pub(super) fn run(path: Option<&Path>) -> Exit {
         tracing::info!(signal, "draining: open transfers may finish, new ones are refused");
         let drained = tokio::select! {
             drained = server.drain() => drained,
-            _ = wait_for_signal() => false,
+            again = wait_for_signal() => {
+                tracing::warn!(signal = again, "a second signal: ended at once");
+                return Exit::Interrupted;
+            }
         };
         match drained {
             true => Exit::Done,

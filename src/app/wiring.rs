@@ -216,7 +216,7 @@ fn prepare_state(config: &Resolved) -> Result<Identity, StartError> {
     use std::os::unix::fs::DirBuilderExt;
     let state = &config.state.dir;
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state);
-    made.map_err(io(&format!("state directory {}", state.display())))?;
+    made.map_err(io(&format!("cannot make the state directory {}; set [state] dir", state.display())))?;
     let identity = match &config.tls {
         Some(tls) => Identity::load(&tls.certificate, &tls.key),
         None => Identity::self_signed(state, names(config)),
@@ -330,7 +330,7 @@ fn urls(config: &Resolved, data_port: u16, data_tls_port: u16, identity: &Identi
 }
 
 async fn bind(what: &str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(io(&format!("[listen] {what} = \"{address}\"")))
+    TcpListener::bind(address).await.map_err(io(&format!("cannot listen on {address}; choose another [listen] {what}")))
 }
 
 fn local(listener: &TcpListener) -> Result<SocketAddr, StartError> {

@@ -135,7 +135,7 @@ impl Space for Datastores {
 
     fn free_bytes(&self, place: &Place) -> Result<u64, DiskError> {
         match self.store(place)? {
-            Store::Directory(directory) => directory.free_bytes(),
+            Store::Directory(directory) => directory.free_bytes(place),
             Store::Device(device) => device.inspect(place).map(|found| found.length_bytes),
         }
     }

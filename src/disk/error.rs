@@ -77,7 +77,7 @@ pub enum DiskError {
         why: String,
     },
     /// The system does not let this process do that.
-    #[error("no permission to {op} {place}")]
+    #[error("no permission to {op} {place}: {source}")]
     Permission {
         /// What was tried.
         op: &'static str,

@@ -83,6 +83,9 @@ pub trait Space: Send + Sync + 'static {
     fn wipe(&self, place: &Place) -> Result<(), DiskError>;
 
     /// Bytes that can still be stored where the object is; for a device, its size.
+    ///
+    /// # Errors
+    /// [`DiskError::Permission`] when it is read-only.
     fn free_bytes(&self, place: &Place) -> Result<u64, DiskError>;
 
     /// Refuses a device that is in use, with [`DiskError::Busy`] saying by what; nothing for a file.

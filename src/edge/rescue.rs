@@ -56,11 +56,15 @@ pub fn transfer(error: &TransferError) -> Refusal {
         TransferError::WrongOffset { .. } | TransferError::Cut(_) => 409,
         TransferError::Storage { error, .. } if error.is_no_space() => 507,
         TransferError::Storage { error, .. } if error.is_not_found() => 404,
+        TransferError::Storage { error: DiskError::Busy { .. }, .. } => 409,
         TransferError::Storage { .. } | TransferError::CrewGone => 500,
     };
     match error {
         // Only the operator, who reads the log, is told of host paths and mount points.
-        TransferError::Storage { error: DiskError::Busy { .. } | DiskError::Permission { .. }, object } => {
+        TransferError::Storage { error: DiskError::Busy { .. }, object } => {
+            Refusal::new(status, format!("{object} is in use on the server; its log says by what"))
+        }
+        TransferError::Storage { error: DiskError::Permission { .. }, object } => {
             Refusal::new(status, format!("storage of {object} cannot be used; the server's log says why"))
         }
         _ => Refusal::new(status, error.to_string()),

@@ -14,7 +14,7 @@ use std::error::Error;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::lease::{Change, Journal, JournalError, Record};
 
@@ -31,7 +31,10 @@ impl RedbJournal {
     /// # Errors
     /// When the file cannot be opened (also because another process has it open), or has another schema version.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
-        let database = Database::create(path).map_err(|error| failed(path, "open", error))?;
+        let database = Database::create(path).map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => JournalError::InUse { place: path.display().to_string() },
+            error => failed(path, "open", error),
+        })?;
         let journal = Self { database, path: path.to_owned() };
         let found = journal.schema().map_err(|error| failed(path, "open", error))?;
         if found != SCHEMA_VERSION {

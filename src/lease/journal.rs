@@ -70,6 +70,12 @@ pub enum JournalError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Another server keeps its leases there.
+    #[error("{place} is in use: another diskferry runs on this state directory; stop it or set [state] dir")]
+    InUse {
+        /// Where the journal is.
+        place: String,
+    },
     /// The journal broke down in the middle of a commit.
     #[error("the journal was lost in a commit")]
     Lost,

@@ -8,14 +8,15 @@ mod verbatim;
 
 use std::ops::Range;
 
-use super::dock::{Dock, open_source};
+use super::dock::{Dock, open_source, storage};
 use super::error::TransferError;
 use super::receipt::Receipt;
 use super::{Engine, Outlet};
 use crate::disk::{Place, Space};
 use crate::lease::{Fault, Flow, Form, Grant, Outcome};
-use crate::limits::DIRECT_FROM_BYTES;
+use crate::limits::{DIRECT_FROM_BYTES, SECTOR_BYTES};
 use crate::wire::nfc::Format;
+use crate::wire::vmdk::claimed_capacity;
 
 /// What will be sent, known before the response head is.
 pub struct Plan<E: Engine> {
@@ -26,6 +27,10 @@ pub struct Plan<E: Engine> {
     pub etag: Option<String>,
     /// Media type of the representation.
     pub media_type: &'static str,
+    /// Size of the disk.
+    capacity_bytes: u64,
+    /// Changes with the stored content; identifies it in a stream made of it.
+    stamp: String,
 }
 
 /// Shape of the body.
@@ -96,7 +101,25 @@ pub async fn plan<E: Engine>(dock: &Dock<E>, grant: &Grant, format: Option<Forma
         _ => "application/octet-stream",
     };
     let etag = (!stream).then(|| format!("\"{}\"", inspection.stamp));
-    Ok(Plan { file, place, body, etag, media_type })
+    let capacity_bytes = match target.form {
+        Form::Raw => grant.capacity_bytes,
+        Form::Verbatim => stored_capacity(dock, &place, &file, inspection.length_bytes).await?,
+    };
+    Ok(Plan { file, place, body, etag, media_type, capacity_bytes, stamp: inspection.stamp })
+}
+
+/// Size of the disk in a file that is kept verbatim: what its VMDK header says, or the length of the file.
+async fn stored_capacity<E: Engine>(
+    dock: &Dock<E>,
+    place: &Place,
+    file: &E::File,
+    length_bytes: u64,
+) -> Result<u64, TransferError> {
+    let mut head = dock.engine.pool().take().await;
+    head.set_len(SECTOR_BYTES as usize);
+    let (head, read) = dock.engine.read_at(file, head, 0).await;
+    read.map_err(|error| storage(place, error))?;
+    Ok(claimed_capacity(&head).unwrap_or(length_bytes))
 }
 
 /// Sends the body, or the `part` of it, and settles the grant.
@@ -127,7 +150,7 @@ pub async fn egress<E: Engine, O: Outlet<E>>(
                 stream_bytes: sent.stream_bytes,
                 checksum_type: grant.checksum_type,
                 checksum: sent.checksum,
-                capacity_bytes: grant.capacity_bytes,
+                capacity_bytes: plan.capacity_bytes,
                 populated_bytes: sent.populated_bytes,
                 spliced_bytes: sent.spliced_bytes,
             };

@@ -25,7 +25,7 @@ pub enum TransferError {
         reason: String,
     },
     /// The stream is longer than the disk.
-    #[error("stream is longer than the {limit_bytes} bytes this disk can hold")]
+    #[error("stream is longer than {limit_bytes} bytes, the most that a stream of this disk can have")]
     TooLong {
         /// Most bytes that would be accepted.
         limit_bytes: u64,

@@ -273,7 +273,7 @@ async fn conclude<E: Engine>(
         checksum_type: run.grant.checksum_type,
         checksum,
         capacity_bytes: run.disk_bytes.max(if run.grant.disk.disk { 0 } else { moved.end_bytes }),
-        populated_bytes: moved.populated_bytes,
+        populated_bytes: populated(run, moved.populated_bytes)?,
         spliced_bytes: moved.spliced_bytes,
     };
     if !run.grant.prepared.device {
@@ -282,6 +282,20 @@ async fn conclude<E: Engine>(
         run.dock.names(run.place, move |space, place| space.publish(place, &tag)).await?;
     }
     Ok(Landed::Whole(receipt))
+}
+
+/// Bytes of the disk that hold data. Of a raw disk that came in parts the file system knows what the earlier ones stored.
+fn populated<E: Engine>(run: &Run<'_, E>, counted_bytes: u64) -> Result<u64, TransferError> {
+    if run.start_bytes == 0 || run.grant.disk.target.form == Form::Verbatim || run.grant.prepared.device {
+        return Ok(counted_bytes);
+    }
+    let (mut from_bytes, mut populated_bytes) = (0, 0);
+    let next = |from| run.dock.engine.next_data(run.file, from, run.disk_bytes);
+    while let Some(data) = next(from_bytes).map_err(|error| storage(run.place, error))? {
+        populated_bytes += data.end - data.start;
+        from_bytes = data.end;
+    }
+    Ok(populated_bytes)
 }
 
 /// The target, with nothing in it behind `start_bytes`: a stream may leave out zeros, and may turn out shorter than an earlier

@@ -133,7 +133,14 @@ impl<S: Space> Warehouse<S> {
         if started {
             self.space.remove_final(&place)?;
         }
-        self.space.remove_parents(&place, &prepared.made_directories)
+        let made = prepared.made_directories.iter().filter(|path| self.is_there(&place, path));
+        self.space.remove_parents(&place, &made.cloned().collect::<Vec<_>>())
+    }
+
+    /// Whether a directory may be there. Asked first because a read-only file system refuses even to remove what is not.
+    fn is_there(&self, place: &Place, path: &str) -> bool {
+        let directory = Place { datastore: place.datastore.clone(), path: path.to_owned() };
+        !matches!(self.space.inspect(&directory), Err(error) if error.is_not_found())
     }
 }
 
@@ -156,6 +163,10 @@ impl<S: Space> Objects for Warehouse<S> {
     }
 
     fn remove(&self, lease: &LeaseId, spec: &LeaseSpec, prepared: &[Prepared], started: &[bool]) -> Result<(), Fault> {
+        // Preparing creates nothing, and no transfer begins before it has ended well.
+        if prepared.is_empty() {
+            return Ok(());
+        }
         let mut first = Ok(());
         for (index, disk) in spec.disks.iter().enumerate() {
             let fallback = Prepared::default();
@@ -192,6 +203,13 @@ fn fault(place: &Place, error: DiskError) -> Fault {
         return Fault::NoDiskSpace { file, datastore: place.datastore.clone() };
     }
     match &error {
+        DiskError::BadName { .. } | DiskError::Escapes { .. } => {
+            let reason = match place.path.is_empty() {
+                true => format!("[{}] is a directory: name a file in it", place.datastore),
+                false => error.to_string(),
+            };
+            Fault::InvalidArgument { invalid_property: "target.path".to_owned(), reason }
+        }
         DiskError::UnknownDatastore { name } => {
             Fault::InvalidDatastore { name: name.clone(), reason: "there is no such datastore".to_owned() }
         }

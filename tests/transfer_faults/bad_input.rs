@@ -199,7 +199,8 @@ fn a_kept_vmdk_must_be_whole_and_fit() {
         let limit = disk_bytes.len() as u64;
         let larger = stream_of(&[&disk_bytes[..], &[1; SECTOR]].concat());
         let refusal = refused(&harbour, &lease, &disk, &Sending::whole(&larger)).await;
-        assert!(matches!(refusal, TransferError::TooLong { limit_bytes } if limit_bytes == limit), "{refusal:?}");
+        let capacity_bytes = limit + SECTOR as u64;
+        assert_eq!(vmdk_error(refusal), VmdkError::CapacityOverLimit { capacity_bytes, limit_bytes: limit });
         let end = good.len() - SECTOR;
         let no_footer = [&good[..end - 2 * SECTOR], &good[end..]].concat();
         let refusal = refused(&harbour, &lease, &disk, &Sending::whole(&no_footer)).await;

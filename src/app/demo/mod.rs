@@ -62,14 +62,16 @@ pub(super) fn run(demo: &Demo) -> Exit {
     let outcome = runtime.block_on(async {
         tokio::select! {
             outcome = play(demo, &stage.dir) => Some(outcome),
-            _ = tokio::signal::ctrl_c() => None,
+            () = stopped() => None,
         }
     });
+    if outcome.is_none() {
+        eprintln!("diskferry: interrupted; cleaning up");
+    }
+    // Whoever still writes to the demo's directory must have ended before it is removed.
+    drop(runtime);
     match outcome {
-        None => {
-            eprintln!("diskferry: interrupted");
-            Exit::Interrupted
-        }
+        None => Exit::Interrupted,
         Some(Err(error)) => failed(&error),
         Some(Ok(report)) => {
             report.print(demo.json);
@@ -78,6 +80,20 @@ pub(super) fn run(demo: &Demo) -> Exit {
             }
             if report.is_good() { Exit::Done } else { Exit::Failed }
         }
+    }
+}
+
+/// Resolves when somebody wants the demo to end.
+async fn stopped() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let wait = async |kind| match signal(kind) {
+        Ok(mut signal) => drop(signal.recv().await),
+        Err(_) => std::future::pending().await,
+    };
+    tokio::select! {
+        () = wait(SignalKind::interrupt()) => {}
+        () = wait(SignalKind::terminate()) => {}
+        () = wait(SignalKind::hangup()) => {}
     }
 }
 

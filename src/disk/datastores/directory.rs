@@ -6,7 +6,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, StatVfsMountFlags};
 use rustix::io::Errno;
 
 use crate::disk::error::DiskError;
@@ -117,8 +117,12 @@ impl Directory {
         self.remove(place, place.split()?.1)
     }
 
-    pub(super) fn free_bytes(&self) -> Result<u64, DiskError> {
+    pub(super) fn free_bytes(&self, place: &Place) -> Result<u64, DiskError> {
         let room = rustix::fs::fstatvfs(&self.root).map_err(|source| DiskError::storage("measure", 0, source))?;
+        if room.f_flag.contains(StatVfsMountFlags::RDONLY) {
+            let source = Errno::ROFS;
+            return Err(DiskError::Permission { op: "write to", place: place.to_string(), source });
+        }
         Ok(room.f_bavail.saturating_mul(room.f_frsize))
     }
 

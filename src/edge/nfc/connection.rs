@@ -77,9 +77,9 @@ async fn request<E: Engine>(desk: &Desk<E>, channel: &mut Channel<E>) -> After {
         Ok(head) => head,
         Err(NoHead::Closed) => return After::Close,
         Err(NoHead::Slow) => {
-            return refuse(desk, channel, "", &Refusal::new(408, "the request head took too long")).await;
+            return refuse(desk, channel, "invalid", &Refusal::new(408, "the request head took too long")).await;
         }
-        Err(NoHead::Bad(error)) => return refuse(desk, channel, "", &rescue::head(&error)).await,
+        Err(NoHead::Bad(error)) => return refuse(desk, channel, "invalid", &rescue::head(&error)).await,
     };
     let after = route(desk, channel, &head).await;
     match head.keep_alive() && !head.must_close() {

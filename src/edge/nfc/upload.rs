@@ -65,7 +65,7 @@ async fn receive<E: Engine>(
             match &landed {
                 Landed::Whole(receipt) => tracing::info!(%lease, disk, %receipt, "upload ended"),
                 Landed::Part(partial) => {
-                    tracing::info!(%lease, disk, stored_bytes = partial.offset_bytes, "upload interrupted, can be continued");
+                    tracing::info!(%lease, disk, stored_bytes = partial.offset_bytes, "part of an upload stored, can be continued");
                 }
             }
             let keep = body.is_done() && request.head.keep_alive() && !request.head.must_close();

@@ -62,7 +62,7 @@ fn a_second_opener_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("journal.redb");
     let _first = RedbJournal::open(&path).unwrap();
-    assert!(matches!(RedbJournal::open(&path), Err(JournalError::Storage { action: "open", .. })));
+    assert!(matches!(RedbJournal::open(&path), Err(JournalError::InUse { .. })));
 }
 
 #[test]

@@ -248,6 +248,9 @@ impl Table {
 
     /// Checks a new lease, enters it and has its targets prepared.
     fn admit(&mut self, spec: LeaseSpec, owner: Option<String>) -> Result<LeaseId, Fault> {
+        if self.drain.is_some() {
+            return Err(Fault::InvalidState { reason: "the server is shutting down".to_owned() });
+        }
         let holders = self.leases.values().filter(|entry| entry.holds_targets()).map(|entry| &entry.lease);
         admission::admit_lease(&spec, holders)?;
         self.make_room()?;

@@ -181,10 +181,10 @@ impl<E: Engine, O: Outlet<E>> Spout<'_, E, O> {
     }
 }
 
-/// Content id of the exported disk: stable for the same object of the same lease, so that two downloads are equal to the byte.
+/// Content id of the exported disk: the same for as long as the stored content is, so that two exports are equal to the byte.
 fn content_id<E: Engine>(run: &Run<'_, E>) -> [u8; 16] {
     use sha2::Digest as _;
-    let hash = sha2::Sha256::digest(format!("{}/{}", run.grant.lease, run.grant.device_key));
+    let hash = sha2::Sha256::digest(format!("{} {}", run.plan.place, run.plan.stamp));
     let mut id = [0; 16];
     id.copy_from_slice(&hash[..16]);
     id

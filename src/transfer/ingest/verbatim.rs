@@ -325,13 +325,17 @@ async fn verify<E: Engine>(run: &Run<'_, E>, end_bytes: u64) -> Result<(), Trans
     }
     let head = read_piece(run, 0, end_bytes.min(CONTAINER_CHECK_BYTES)).await?;
     if !looks_like_vmdk(&head) {
+        // Some other container, whose overhead only its reader knows; the general bound was kept.
         return Ok(());
     }
     let tail_bytes = end_bytes.min(CONTAINER_CHECK_BYTES);
     let tail = read_piece(run, end_bytes - tail_bytes, tail_bytes).await?;
     let header = check_container(&head, &tail, end_bytes)?;
     match run.grant.disk.capacity_bytes {
-        Some(limit_bytes) if header.capacity_bytes() > limit_bytes => Err(TransferError::TooLong { limit_bytes }),
+        Some(limit_bytes) if header.capacity_bytes() > limit_bytes => {
+            let capacity_bytes = header.capacity_bytes();
+            Err(VmdkError::CapacityOverLimit { capacity_bytes, limit_bytes }.into())
+        }
         _ => Ok(()),
     }
 }

@@ -40,6 +40,12 @@ pub fn looks_like_vmdk(start: &[u8]) -> bool {
 }
 
 /// Whether `start`, of any length, can still turn out to be the beginning of a sparse VMDK.
+/// Size of the disk in bytes as the header at the beginning of a VMDK claims it; `None` when there is no acceptable header.
+pub fn claimed_capacity(start: &[u8]) -> Option<u64> {
+    let block = start.first_chunk()?;
+    looks_like_vmdk(start).then(|| Header::parse(block).ok())?.map(|header| header.capacity_bytes())
+}
+
 pub(super) fn may_become_vmdk(start: &[u8]) -> bool {
     start.iter().zip(&MAGIC).all(|(found, expected)| found == expected)
 }

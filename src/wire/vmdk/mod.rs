@@ -37,6 +37,6 @@ pub use deflate::{DEFLATED_GRAIN_BYTES, Deflater, Level};
 pub use encoder::{StreamOptions, StreamWriter, Written};
 pub use error::VmdkError;
 pub use grain::{CompressedGrain, Inflater};
-pub use header::{Header, looks_like_vmdk};
+pub use header::{Header, claimed_capacity, looks_like_vmdk};
 pub use stored::check_container;
 pub use zero::is_zero;
