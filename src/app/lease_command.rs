@@ -64,16 +64,24 @@ fn list(leases: &[Value]) {
         return;
     }
     let word = |lease: &Value, name: &str| lease.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
-    println!("{:<36}  {:<7}  {:<13}  {:>5}  ENTITY", "ID", "KIND", "STATE", "DONE");
+    println!("{:<24}  {:<6}  {:<12}  {:>12}  ENTITY", "ID", "KIND", "STATE", "MOVED");
     for lease in leases {
-        let percent = lease.get("transferProgress").and_then(Value::as_i64).unwrap_or(0);
+        let disks = lease.get("disks").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let moved_bytes: u64 = disks.iter().map(moved).sum();
+        let moved = format!("{:.1} MiB", moved_bytes as f64 / (1 << 20) as f64);
         let reason = lease.pointer("/error/localizedMessage").and_then(Value::as_str).unwrap_or_default();
         println!(
-            "{:<36}  {:<7}  {:<13}  {percent:>4}%  {}  {reason}",
+            "{:<24}  {:<6}  {:<12}  {moved:>12}  {}  {reason}",
             word(lease, "id"),
             word(lease, "kind"),
             word(lease, "state"),
             word(lease, "entity"),
         );
     }
+}
+
+/// Bytes of a disk's stream that are under way or stored.
+fn moved(disk: &Value) -> u64 {
+    let bytes = |name| disk.get(name).and_then(Value::as_u64);
+    bytes("movingBytes").or(bytes("storedBytes")).unwrap_or(0)
 }

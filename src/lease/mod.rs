@@ -43,4 +43,4 @@ pub use metrics::LeaseMetrics;
 pub use objects::{Objects, Prepared};
 pub use spec::{ChecksumType, DiskSpec, Form, Kind, LeaseSpec, Target};
 pub use task::{LocalizableMessage, TaskInfo, TaskState};
-pub use view::{DeviceUrl, LeaseInfo, LeaseState, LeaseView, LocalizedFault};
+pub use view::{DeviceUrl, DiskView, LeaseInfo, LeaseState, LeaseView, LocalizedFault};

@@ -125,6 +125,9 @@ pub struct Device {
     /// the next start.
     #[serde(default)]
     pub publishing: Option<Delivery>,
+    /// Why the last upload failed; forgotten when one succeeds.
+    #[serde(default)]
+    pub last_failure: Option<Fault>,
 }
 
 /// Why a call was refused. [`Fault::from`] gives the fault the reference names for it.
@@ -304,10 +307,11 @@ impl Lease {
         match outcome {
             Outcome::Delivered(delivery) => {
                 device.partial = None;
+                device.last_failure = None;
                 device.delivered = Some(delivery);
             }
             Outcome::Interrupted(partial) if upload => device.partial = Some(partial),
-            Outcome::Failed(_) if upload => device.partial = None,
+            Outcome::Failed(fault) if upload => (device.partial, device.last_failure) = (None, Some(fault)),
             // Nobody knows whether the new name was given: neither stream can be vouched for.
             Outcome::GivenUp if publishing.is_some() => (device.partial, device.delivered) = (None, None),
             Outcome::Interrupted(_) | Outcome::Failed(_) | Outcome::GivenUp => {}
@@ -459,7 +463,15 @@ impl Device {
         if prepared.capacity_bytes == 0 {
             prepared.capacity_bytes = wanted_bytes;
         }
-        Self { prepared, checksum_type, started: false, partial: None, delivered: None, publishing: None }
+        Self {
+            prepared,
+            checksum_type,
+            started: false,
+            partial: None,
+            delivered: None,
+            publishing: None,
+            last_failure: None,
+        }
     }
 }
 

@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::fault::Fault;
 use super::id::{LeaseId, TaskId};
-use super::spec::{Kind, LeaseSpec};
-use super::state::{Lease, State};
+use super::spec::{DiskSpec, Kind, LeaseSpec, Target};
+use super::state::{Device, Lease, State};
 
 /// The properties of one lease.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -38,11 +38,33 @@ pub struct LeaseView {
     /// Present when the lease is in error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<LocalizedFault>,
+    /// What has become of each disk so far; diskferry's own, vSphere has nothing like it.
+    pub disks: Vec<DiskView>,
     /// The import or export task.
     pub task: TaskId,
     /// Who asked for the lease.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
+}
+
+/// One disk of a lease, for people who watch it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DiskView {
+    /// Its name in the device URL.
+    pub name: String,
+    /// Where it lives.
+    pub target: Target,
+    /// Bytes of the stream that open transfers have moved so far; absent when none is open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub moving_bytes: Option<u64>,
+    /// Bytes of the stream that are stored durably (import) or were sent (export).
+    pub stored_bytes: u64,
+    /// Whether that is the whole stream.
+    pub delivered: bool,
+    /// Why the last upload failed, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<LocalizedFault>,
 }
 
 /// `HttpNfcLeaseState`.
@@ -140,8 +162,29 @@ impl LeaseView {
             capabilities: Capabilities::default(),
             info: (state == LeaseState::Ready).then(|| LeaseInfo::of(lease, ticket, timeout_ms)),
             error,
+            disks: lease
+                .devices()
+                .iter()
+                .zip(&lease.spec().disks)
+                .map(|(device, spec)| DiskView::of(device, spec))
+                .collect(),
             task: lease.task().clone(),
             owner: lease.owner().map(str::to_owned),
+        }
+    }
+}
+
+impl DiskView {
+    fn of(device: &Device, spec: &DiskSpec) -> Self {
+        let whole = device.delivered.as_ref().map(|delivery| delivery.stream_bytes);
+        let part = device.partial.as_ref().map(|partial| partial.offset_bytes);
+        Self {
+            name: spec.name.clone(),
+            target: spec.target.clone(),
+            moving_bytes: None,
+            stored_bytes: part.or(whole).unwrap_or(0),
+            delivered: part.is_none() && whole.is_some(),
+            last_failure: device.last_failure.clone().map(LocalizedFault::from),
         }
     }
 }

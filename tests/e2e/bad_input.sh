@@ -35,9 +35,12 @@ stream[len(stream) // 2 + 1] ^= 0xff
 open(sys.argv[2], 'wb').write(stream)
 P
 refused 422 'offset [0-9]+' "a damaged grain" -T "$work/damaged.vmdk"
+admin "/leases/$id" | jq -e '.disks[0].lastFailure.localizedMessage | contains("grain at offset")' >/dev/null ||
+    die "the lease does not show why its last upload failed: $(admin "/leases/$id")"
 admin "/leases/$id/complete" -X POST | jq -e '.fault == "FileFault" and (.localizedMessage | contains("disk-0.vmdk"))' >/dev/null ||
     die "Complete of an import without its disk"
 same "$(status -T "$work/guest.vmdk" "$url")" 201 "a good stream after all that"
+same "$(admin "/leases/$id" | jq -c '.disks[0] | [.delivered, .storedBytes, .lastFailure]')" "[true,$(stat -c %s "$work/guest.vmdk"),null]" "what the lease shows"
 identical raw raw "$work/guest.raw" "$work/ds/vm/disk-0.raw"
 
 # Tickets: everything that is not right looks the same.
@@ -63,6 +66,14 @@ for path in ../escape.raw /etc/escape.raw a/../../escape.raw; do
 done
 export_lease missing no/such.raw raw
 jq -e '.fault == "FileNotFound"' "$work/lease.json" >/dev/null || die "an export of nothing: $(cat "$work/lease.json")"
+
+import empty "$bytes" "" raw
+jq -e '.fault == "InvalidArgument" and .invalidProperty == "target.path"' "$work/lease.json" >/dev/null ||
+    die "an import to a directory: $(cat "$work/lease.json")"
+import nowhere "$bytes" vm/disk-0.raw raw nowhere
+jq -e '.fault == "InvalidDatastore"' "$work/lease.json" >/dev/null || die "no such datastore: $(cat "$work/lease.json")"
+# What was refused owns nothing: there is nothing to clean up, and nothing fails in doing so.
+! grep -q 'cleanup failed' "$work/server.log" || die "a refused lease is cleaned up: $(grep 'cleanup failed' "$work/server.log")"
 
 # No ticket may appear in the log.
 ticket=$(sed 's|.*/nfc/||; s|/.*||' <<<"$good")

@@ -19,3 +19,17 @@ head -c 3000001 /dev/urandom >"$work/odd.raw"
 "$DISKFERRY" demo --disk "$work/odd.raw" --json | jq -e '.verified and .disk_bytes == 3000001' >/dev/null || die "an odd disk"
 if "$DISKFERRY" demo --disk "$work/none.raw" 2>"$work/err"; then die "a missing disk was accepted"; fi
 grep -q none.raw "$work/err" || die "the missing disk is not named"
+
+# Whoever stops it, at whatever stage, finds nothing left.
+for signal in INT TERM; do
+    for after in 0.3 4; do
+        "$DISKFERRY" demo --size 1GiB >/dev/null 2>&1 &
+        demo=$!
+        sleep "$after"
+        kill -s "$signal" "$demo" 2>/dev/null || true
+        code=0
+        wait "$demo" || code=$?
+        same "$code" 130 "the exit code of a demo that got SIG$signal after $after s"
+        same "$(ls -A "$TMPDIR")" "" "what a demo left that got SIG$signal after $after s"
+    done
+done

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A datastore that runs full: 507, the lease in error, nothing left.
+# A datastore that runs full: 507, the lease in error, nothing left. One that is read-only is refused at once.
 . "$(dirname "$0")/lib.bash"
 [ "$(id -u)" = 0 ] || not_run "needs root for a small tmpfs"
 
@@ -17,4 +17,9 @@ for form in raw verbatim; do
     same "$(state "$id")" error "$form: the lease"
     admin "/leases/$id" | jq -e '.error.fault.fault == "NoDiskSpace"' >/dev/null || die "the fault: $(admin "/leases/$id")"
 done
+mount -o remount,ro "$work/ds"
+import readonly 100663296 readonly/disk-0.raw raw
+jq -e '.fault == "FileFault" and (.localizedMessage | contains("Read-only"))' "$work/lease.json" >/dev/null ||
+    die "an import to a read-only datastore: $(cat "$work/lease.json")"
+! grep -q 'cleanup failed' "$work/server.log" || die "the refused lease is cleaned up"
 stop

@@ -220,7 +220,15 @@ impl Table {
     }
 
     pub(super) fn view_of(&self, entry: &Entry) -> LeaseView {
-        LeaseView::of(&entry.lease, &self.secret.ticket(entry.lease.id()), self.timeouts.timeout_ms)
+        let ticket = self.secret.ticket(entry.lease.id());
+        let mut view = LeaseView::of(&entry.lease, &ticket, self.timeouts.timeout_ms);
+        for open in entry.open.values() {
+            if let Some(disk) = view.disks.get_mut(open.disk) {
+                let moved_bytes = open.base_bytes.saturating_add(open.flow.moved_bytes());
+                disk.moving_bytes = Some(disk.moving_bytes.unwrap_or(0).saturating_add(moved_bytes));
+            }
+        }
+        view
     }
 
     pub(super) fn wall_ms(&self) -> u64 {
