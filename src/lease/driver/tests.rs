@@ -181,6 +181,12 @@ async fn a_new_import_shows_its_device_urls() {
             "targetId": format!("disk {n}.vmdk"), "datastoreKey": format!("/nfc/{ticket}/"),
         })
     };
+    let disk = |n| {
+        serde_json::json!({
+            "name": format!("disk {n}.vmdk"), "storedBytes": 0, "delivered": false,
+            "target": {"datastore": "default", "path": format!("vm1/disk-{n}.raw"), "form": "raw"},
+        })
+    };
     let ticket = Secret::from_bytes([7; 32]).ticket(&view.id);
     assert_eq!(
         json,
@@ -188,6 +194,7 @@ async fn a_new_import_shows_its_device_urls() {
             "id": view.id.as_str(), "kind": "import", "entity": "vm1", "state": "ready", "initializeProgress": 100,
             "transferProgress": 0, "mode": "pushOrGet", "task": view.task.as_str(), "owner": "backup",
             "capabilities": {"pullModeSupported": false, "corsSupported": false},
+            "disks": [disk(0), disk(1)],
             "info": {
                 "lease": view.id.as_str(), "entity": "vm1", "totalDiskCapacityInKB": 2048, "leaseTimeout": 300,
                 "hostMap": [],
@@ -200,6 +207,24 @@ async fn a_new_import_shows_its_device_urls() {
     assert!(!debug.contains(&ticket), "{debug}");
     assert_eq!(stage.metric("diskferry_leases{state=\"ready\"}"), Some(1.0));
     assert_eq!(stage.metric("diskferry_lease_open_transfers"), Some(1.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_shows_what_its_disks_have_and_why_an_upload_failed() {
+    let stage = Stage::new();
+    let id = stage.import(2).await.id;
+    let shown = async || stage.leases.get(&id).await.unwrap().disks[1].clone();
+    let view = stage.leases.get(&id).await.unwrap();
+    let grant = stage.upload(&view, 1).await;
+    grant.flow.add(700);
+    assert_eq!(shown().await.moving_bytes, Some(700));
+    grant.settle(Outcome::Failed(broken())).await.unwrap();
+    assert_eq!(shown().await.moving_bytes, None);
+    assert_eq!(shown().await.last_failure.map(|failure| failure.fault), Some(broken()));
+    stage.deliver(&view, 1).await;
+    let disk = shown().await;
+    assert_eq!((disk.delivered, disk.stored_bytes), (true, delivery().stream_bytes));
+    assert_eq!(disk.last_failure, None);
 }
 
 #[tokio::test(start_paused = true)]
