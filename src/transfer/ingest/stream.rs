@@ -120,8 +120,9 @@ async fn write_slab<E: Engine>(run: &Run<'_, E>, slab: Slab, populated: &Cell<u6
         for grain in &slab.grains {
             let end = at + grain.grain_bytes as usize;
             let count = bench.inflater.inflate(grain, &mut buffer[at..end])?;
-            // The last grain of an odd capacity may come short; what a buffer held before must not follow it.
-            buffer[at + count..end].fill(0);
+            // The last grain of an odd capacity comes short or padded; neither what a buffer held before nor a padding that is
+            // not zeros may follow it.
+            buffer[at + count.min(grain.disk_bytes as usize)..end].fill(0);
             at = end;
         }
         Ok::<Buffer, VmdkError>(buffer)
@@ -140,7 +141,7 @@ async fn write_large<E: Engine>(run: &Run<'_, E>, slab: Slab, populated: &Cell<u
             if let Some(grain) = grain {
                 bench.scratch.resize(grain.grain_bytes as usize, 0);
                 let count = bench.inflater.inflate(&grain, &mut bench.scratch)?;
-                bench.scratch[count..].fill(0);
+                bench.scratch[count.min(grain.disk_bytes as usize)..].fill(0);
             }
             buffer.set_len(end - start);
             buffer.copy_from_slice(&bench.scratch[start..end]);
