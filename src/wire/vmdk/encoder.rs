@@ -9,6 +9,7 @@ use super::deflate::DEFLATED_GRAIN_BYTES;
 use super::descriptor;
 use super::header::{DIRECTORY_IN_FOOTER, ENTRY_BYTES, FLAGS_STREAM, Header};
 use super::marker::MarkerKind;
+use super::pack::Packed;
 use crate::limits::{SECTOR_BYTES, VMDK_DIRECTORY_ENTRIES};
 
 /// What a stream says about its disk.
@@ -50,6 +51,8 @@ impl StreamWriter {
     /// Size of a grain in bytes. Every grain has this size before compression: of a disk whose capacity is not a multiple
     /// of it the caller pads the last grain with zeros.
     pub const GRAIN_BYTES: usize = (GRAIN_SECTORS * SECTOR_BYTES) as usize;
+    /// What one grain table covers: a piece that is placed as a whole must not cross a multiple of it.
+    pub const TABLE_COVERS_BYTES: u64 = TABLE_COVERS_SECTORS * SECTOR_BYTES;
 
     /// A writer at the beginning of a stream.
     ///
@@ -64,7 +67,7 @@ impl StreamWriter {
         if !capacity_bytes.is_multiple_of(SECTOR_BYTES) {
             return refuse("its size is not a multiple of 512");
         }
-        if capacity_bytes.div_ceil(TABLE_COVERS_BYTES) > VMDK_DIRECTORY_ENTRIES {
+        if capacity_bytes.div_ceil(Self::TABLE_COVERS_BYTES) > VMDK_DIRECTORY_ENTRIES {
             return refuse("the format ends at 64 TiB");
         }
         let header = Header {
@@ -111,26 +114,38 @@ impl StreamWriter {
     /// Nothing is appended when the grain is unaligned, beyond the capacity, not above the one before, empty or longer than
     /// [`DEFLATED_GRAIN_BYTES`], or when the stream would outgrow 2 TiB.
     pub fn grain(&mut self, lba_sectors: u64, compressed: &[u8], out: &mut Vec<u8>) -> Result<(), VmdkError> {
-        let size_bytes = self.check(lba_sectors, compressed)?;
+        let size_bytes = self.check(lba_sectors, compressed.len())?;
         self.begin(out);
-        let grain = lba_sectors / GRAIN_SECTORS;
-        let (table, entry) = (grain / u64::from(TABLE_ENTRIES), grain % u64::from(TABLE_ENTRIES));
-        if table != self.table_index {
-            self.end_table(out);
-            self.table_index = table;
-        }
-        // `check` keeps all sector numbers below 2^32.
-        self.table[entry as usize] = self.position_sectors as u32;
+        self.enter_table(lba_sectors, out);
         let start = out.len();
         out.extend_from_slice(&lba_sectors.to_le_bytes());
         out.extend_from_slice(&size_bytes.to_le_bytes());
         out.extend_from_slice(compressed);
         let length = (out.len() - start).next_multiple_of(SECTOR_BYTES as usize);
         out.resize(start + length, 0);
-        self.position_sectors += length as u64 / SECTOR_BYTES;
-        self.previous_lba_sectors = Some(lba_sectors);
-        self.written.grains += 1;
-        self.written.populated_bytes += GRAIN_SECTORS.min(self.header.capacity_sectors - lba_sectors) * SECTOR_BYTES;
+        self.record(lba_sectors, length as u64 / SECTOR_BYTES);
+        Ok(())
+    }
+
+    /// Takes up a whole piece. What belongs in front of it in the stream (header, finished table) is appended to `before`; behind that
+    /// the caller sends [`Packed::framed`] as it is.
+    ///
+    /// # Errors
+    /// As [`grain`](Self::grain), and [`VmdkError::PieceAcrossTables`] when the piece crosses a multiple of
+    /// [`TABLE_COVERS_BYTES`](Self::TABLE_COVERS_BYTES). The stream cannot be continued then.
+    pub fn place(&mut self, packed: &Packed, before: &mut Vec<u8>) -> Result<(), VmdkError> {
+        self.begin(before);
+        let Some(first) = packed.list().first() else { return Ok(()) };
+        let table = first.lba_sectors / TABLE_COVERS_SECTORS;
+        for grain in packed.list() {
+            let lba_sectors = grain.lba_sectors;
+            self.check(lba_sectors, grain.deflated_bytes)?;
+            if lba_sectors / TABLE_COVERS_SECTORS != table {
+                return Err(VmdkError::PieceAcrossTables { lba_sectors });
+            }
+            self.enter_table(lba_sectors, before);
+            self.record(lba_sectors, grain.framed_sectors);
+        }
         Ok(())
     }
 
@@ -155,7 +170,27 @@ impl StreamWriter {
         Written { stream_bytes: self.position_bytes(), ..self.written }
     }
 
-    fn check(&self, lba_sectors: u64, compressed: &[u8]) -> Result<u32, VmdkError> {
+    /// Ends the table being filled when the grain belongs to another one.
+    fn enter_table(&mut self, lba_sectors: u64, out: &mut Vec<u8>) {
+        let table = lba_sectors / TABLE_COVERS_SECTORS;
+        if table != self.table_index {
+            self.end_table(out);
+            self.table_index = table;
+        }
+    }
+
+    /// Notes a grain of `length_sectors` at the current position, in the table that was entered.
+    fn record(&mut self, lba_sectors: u64, length_sectors: u64) {
+        let entry = lba_sectors % TABLE_COVERS_SECTORS / GRAIN_SECTORS;
+        // `check` keeps all sector numbers below 2^32.
+        self.table[entry as usize] = self.position_sectors as u32;
+        self.position_sectors += length_sectors;
+        self.previous_lba_sectors = Some(lba_sectors);
+        self.written.grains += 1;
+        self.written.populated_bytes += GRAIN_SECTORS.min(self.header.capacity_sectors - lba_sectors) * SECTOR_BYTES;
+    }
+
+    fn check(&self, lba_sectors: u64, deflated_bytes: usize) -> Result<u32, VmdkError> {
         let offset_bytes = self.position_bytes();
         let capacity_sectors = self.header.capacity_sectors;
         if lba_sectors >= capacity_sectors {
@@ -167,11 +202,11 @@ impl StreamWriter {
         if let Some(previous_sectors) = self.previous_lba_sectors.filter(|&previous| previous >= lba_sectors) {
             return Err(VmdkError::GrainOrder { lba_sectors, previous_sectors });
         }
-        if compressed.is_empty() {
+        if deflated_bytes == 0 {
             return Err(VmdkError::GrainEmpty { offset_bytes, lba_sectors });
         }
-        if compressed.len() > DEFLATED_GRAIN_BYTES {
-            let size_bytes = u32::try_from(compressed.len()).unwrap_or(u32::MAX);
+        if deflated_bytes > DEFLATED_GRAIN_BYTES {
+            let size_bytes = u32::try_from(deflated_bytes).unwrap_or(u32::MAX);
             let bound_bytes = DEFLATED_GRAIN_BYTES as u32;
             return Err(VmdkError::GrainOversized { offset_bytes, size_bytes, bound_bytes });
         }
@@ -179,7 +214,7 @@ impl StreamWriter {
         if self.position_sectors + self.header.directory_sectors() + 256 > u64::from(u32::MAX) {
             return Err(VmdkError::ContainerTooLong { offset_bytes });
         }
-        Ok(compressed.len() as u32)
+        Ok(deflated_bytes as u32)
     }
 
     /// Appends the table being filled, unless its range has no grains.
@@ -212,7 +247,7 @@ const TABLE_ENTRIES: u32 = 512;
 /// Room for what VirtualBox later inserts in place.
 const DESCRIPTOR_SECTORS: u64 = 20;
 const OVERHEAD_SECTORS: u64 = 128;
-const TABLE_COVERS_BYTES: u64 = GRAIN_SECTORS * SECTOR_BYTES * TABLE_ENTRIES as u64;
+const TABLE_COVERS_SECTORS: u64 = GRAIN_SECTORS * TABLE_ENTRIES as u64;
 
 #[cfg(test)]
 mod tests;

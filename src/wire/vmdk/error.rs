@@ -267,6 +267,12 @@ pub enum VmdkError {
         /// The last one written.
         previous_sectors: u64,
     },
+    /// A piece to be placed as a whole crosses the border between two grain tables.
+    #[error("a piece reaches into another grain table at LBA {lba_sectors}")]
+    PieceAcrossTables {
+        /// The first grain beyond the border.
+        lba_sectors: u64,
+    },
     /// A buffer cannot take a whole grain.
     #[error("a buffer of {found_bytes} bytes cannot hold a grain of {grain_bytes}")]
     BufferTooSmall {

@@ -26,8 +26,10 @@ mod error;
 mod grain;
 mod header;
 mod marker;
+mod pack;
 #[cfg(test)]
 mod samples;
+mod slab;
 mod stored;
 mod tables;
 mod zero;
@@ -38,5 +40,7 @@ pub use encoder::{StreamOptions, StreamWriter, Written};
 pub use error::VmdkError;
 pub use grain::{CompressedGrain, Inflater};
 pub use header::{Header, claimed_capacity, looks_like_vmdk};
+pub use pack::Packed;
+pub use slab::Slab;
 pub use stored::check_container;
 pub use zero::is_zero;
