@@ -9,10 +9,12 @@
 //!   upstream ──► lease, transfer, wire                       being a client ourselves
 //!   transfer ──► lease, disk, wire                           one stream under one Grant
 //!   journal ──► lease, library, inventory                    where state survives
+//!   convert ──► disk, wire                                 disks from file to file, without a lease
 //!   lease, disk, wire ──► nothing
 //! ```
 
 pub mod app;
+pub mod convert;
 pub mod disk;
 pub mod edge;
 pub mod journal;

@@ -117,6 +117,22 @@ pub const STREAM_SLACK_BYTES: u64 = 64 * 1024 * 1024;
 /// Head and tail of a verbatim VMDK that are looked at to see whether it is whole.
 pub const CONTAINER_CHECK_BYTES: u64 = 64 * 1024;
 
+// ---------------------------------------------------------------- convert
+/// What one codec job of a conversion covers: four default grains, which fit a core's own cache with their results.
+pub const CONVERT_PIECE_BYTES: usize = 256 * 1024;
+/// Pieces under way per codec thread; enough that no thread waits for the one that writes. 4 MiB per thread at most.
+pub const CONVERT_WINDOW_PER_THREAD: usize = 8;
+/// Beginning of a source that is looked at to recognise it: header, descriptor and front matter of every known writer.
+pub const CONVERT_HEAD_BYTES: usize = 128 * 1024;
+/// Smallest hole made in a raw target: the block of every common file system.
+pub const CONVERT_HOLE_BYTES: usize = 4096;
+/// Unit in which a damaged device is read: what one bad sector may cost.
+pub const CONVERT_SALVAGE_BLOCK_BYTES: usize = 4096;
+/// Most codec threads a user may ask for.
+pub const CONVERT_THREADS_MAX: usize = 256;
+/// Most messages of a check that are listed; the rest is counted.
+pub const CONVERT_MESSAGES: usize = 100;
+
 // ---------------------------------------------------------------- edge
 /// Data-plane connections at once; each costs a descriptor, and an idle one little more.
 pub const CONNECTIONS_MAX: usize = 8192;
@@ -150,6 +166,10 @@ pub const UPSTREAM_QUEUE: usize = 8;
 pub const UPSTREAM_MESSAGE_BYTES: usize = 64 * 1024;
 
 // ---------------------------------------------------------------- app
+/// How often a progress bar is drawn.
+pub const PROGRESS_MS: u64 = 100;
+/// Time a conversion that was told to stop gets to do so by itself.
+pub const STOP_GRACE_MS: u64 = 1000;
 /// Descriptors not given to data-plane connections: listeners, control plane, journal, rings, directories.
 pub const DESCRIPTORS_KEPT: usize = 256;
 /// Data threads per core on the blocking engine, where an operation on a disk holds its thread.

@@ -4,6 +4,7 @@
 //! they become a [`Command`] in which sizes are bytes, addresses are parsed and defaults are filled in. Wrong usage is
 //! answered here, before anything has been opened.
 
+mod convert;
 mod server;
 mod size;
 
@@ -14,12 +15,13 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+pub use convert::{Convert, ConvertAction};
 pub use server::{Server, ServerError};
 
 use super::config;
 
 /// What the user wants done.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Command {
     /// Run the server.
     Serve {
@@ -37,6 +39,8 @@ pub enum Command {
     },
     /// Ask a running server about its leases.
     Lease(Lease),
+    /// Convert, check or describe a disk.
+    Convert(Convert),
 }
 
 /// `diskferry demo`
@@ -152,7 +156,8 @@ Examples:
   diskferry serve                             on loopback, without any configuration
   diskferry check-config diskferry.toml       every mistake with its line
   diskferry serve --config diskferry.toml
-  diskferry lease list";
+  diskferry lease list
+  diskferry convert guest.raw guest.vmdk      a disk file into another, no server needed";
 
 /// Moves virtual disks in and out of VMware hosts.
 ///
@@ -173,6 +178,7 @@ enum Words {
     Demo(DemoWords),
     CheckConfig(CheckConfigWords),
     Lease(LeaseWords),
+    Convert(convert::ConvertWords),
 }
 
 /// Run the server
@@ -299,6 +305,7 @@ impl Arguments {
             Words::Demo(words) => Command::Demo(words.resolve()),
             Words::CheckConfig(words) => Command::CheckConfig { file: words.file, json: words.json },
             Words::Lease(words) => Command::Lease(words.resolve()?),
+            Words::Convert(words) => Command::Convert(words.resolve()?),
         })
     }
 }

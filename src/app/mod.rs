@@ -6,6 +6,7 @@ mod admin_client;
 pub mod check_config;
 pub mod cli;
 pub mod config;
+mod convert_command;
 mod data_threads;
 mod demo;
 mod lease_command;
@@ -31,6 +32,7 @@ pub fn main() -> ExitCode {
         }
         Command::Demo(demo) => demo::run(&demo).into(),
         Command::Lease(lease) => lease_command::run(&lease).into(),
+        Command::Convert(convert) => convert_command::run(&convert).into(),
     }
 }
 
@@ -42,6 +44,20 @@ fn control_runtime() -> Result<tokio::runtime::Runtime, Exit> {
             Exit::Io
         },
     )
+}
+
+/// Resolves when somebody wants the program to end: Ctrl-C, SIGTERM, or the terminal is gone.
+async fn stopped() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let wait = async |kind| match signal(kind) {
+        Ok(mut signal) => drop(signal.recv().await),
+        Err(_) => std::future::pending().await,
+    };
+    tokio::select! {
+        () = wait(SignalKind::interrupt()) => {}
+        () = wait(SignalKind::terminate()) => {}
+        () = wait(SignalKind::hangup()) => {}
+    }
 }
 
 /// An error with what caused it: each cause once, even where an error already repeats its own.

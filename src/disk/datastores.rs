@@ -7,6 +7,8 @@
 mod device;
 mod directory;
 
+pub(super) use device::user_of as device_user;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

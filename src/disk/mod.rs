@@ -9,6 +9,8 @@
 //!             │
 //!             ▼
 //!   Pool ── Buffer       one arena per engine; a buffer goes home when it is dropped, on whatever thread
+//!
+//!   LocalFile, PartFile  files and devices by their path, without an engine: for the command line
 //! ```
 //!
 //! One conformance suite (`tests/disk_conformance.rs`) runs over every engine: what holds for one holds for all.
@@ -19,6 +21,7 @@ pub mod datastores;
 pub mod engine;
 pub mod error;
 pub mod file;
+pub mod local;
 pub mod pipe;
 pub mod ring;
 pub mod sim;
@@ -31,6 +34,7 @@ pub use datastores::{Backing, Datastores};
 pub use engine::{Attach, Engine, EngineKind, Receive};
 pub use error::{Blame, DiskError};
 pub use file::File;
+pub use local::{LocalFile, LocalKind, PartFile};
 pub use pipe::Pipe;
 pub use ring::uring::{Uring, run_uring};
 pub use sim::{Faults, Sim, SimSocket, SimSpace};

@@ -4,7 +4,22 @@ use crate::modules::SourceFile;
 
 /// Each room with the rooms it may import. `app` may import every room, everybody `limits`.
 const NEIGHBOURS: &[(&str, &[&str])] = &[
-    ("app", &["edge", "upstream", "transfer", "library", "inventory", "lease", "journal", "disk", "wire", "gauge"]),
+    (
+        "app",
+        &[
+            "edge",
+            "upstream",
+            "transfer",
+            "library",
+            "inventory",
+            "lease",
+            "journal",
+            "disk",
+            "wire",
+            "gauge",
+            "convert",
+        ],
+    ),
     ("edge", &["transfer", "lease", "library", "inventory", "wire"]),
     ("upstream", &["lease", "transfer", "wire"]),
     ("transfer", &["lease", "disk", "wire"]),
@@ -15,6 +30,7 @@ const NEIGHBOURS: &[(&str, &[&str])] = &[
     ("disk", &[]),
     ("wire", &[]),
     ("gauge", &["transfer", "disk", "wire"]),
+    ("convert", &["disk", "wire"]),
 ];
 
 /// Every import of a file leads to its own room or to a neighbour.

@@ -1,6 +1,6 @@
 //! Sizes as people write them: `2GiB`, `512M`, `1500000000`.
 
-use crate::limits::{DEMO_DISK_RANGE_BYTES, SECTOR_BYTES};
+use crate::limits::{DEMO_DISK_RANGE_BYTES, DISK_BYTES, SECTOR_BYTES};
 
 /// Why a size cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -14,6 +14,9 @@ pub(super) enum SizeError {
     /// Too small or too large for a disk.
     #[error("a disk has from {} MiB to {} TiB", DEMO_DISK_RANGE_BYTES.start() >> 20, DEMO_DISK_RANGE_BYTES.end() >> 40)]
     OutOfRange,
+    /// Too small or too large for a disk that comes from outside.
+    #[error("a disk has from 1 byte to {} TiB", DISK_BYTES >> 40)]
+    NoCapacity,
     /// Not a whole number of sectors.
     #[error("a disk is a whole number of {SECTOR_BYTES}-byte sectors")]
     PartSector,
@@ -29,6 +32,12 @@ pub(super) fn parse_disk_size(text: &str) -> Result<u64, SizeError> {
         return Err(SizeError::PartSector);
     }
     Ok(size_bytes)
+}
+
+/// Reads the size of a disk that comes on standard input, in bytes.
+pub(super) fn parse_capacity(text: &str) -> Result<u64, SizeError> {
+    let size_bytes = parse_size(text)?;
+    if (1..=DISK_BYTES).contains(&size_bytes) { Ok(size_bytes) } else { Err(SizeError::NoCapacity) }
 }
 
 /// Reads a size in bytes. Units without `B` and those with `iB` count in 1024s, those with `B` alone in 1000s.

@@ -109,7 +109,7 @@ fn ratio(above: f64, below: f64) -> f64 {
 }
 
 /// User and system seconds of this process so far, workers of the ring included.
-fn cpu_seconds() -> f64 {
+pub(in crate::app) fn cpu_seconds() -> f64 {
     let ticks_per_s = rustix::param::clock_ticks_per_second() as f64;
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // The command name is in parentheses and may hold anything; fields are counted after it.

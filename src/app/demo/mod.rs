@@ -25,6 +25,7 @@ use super::wiring::StartError;
 use crate::upstream::UpstreamError;
 use client::Client;
 use meter::Progress;
+pub(super) use meter::cpu_seconds;
 use report::Report;
 
 /// Why a demo did not end well.
@@ -62,7 +63,7 @@ pub(super) fn run(demo: &Demo) -> Exit {
     let outcome = runtime.block_on(async {
         tokio::select! {
             outcome = play(demo, &stage.dir) => Some(outcome),
-            () = stopped() => None,
+            () = super::stopped() => None,
         }
     });
     if outcome.is_none() {
@@ -80,20 +81,6 @@ pub(super) fn run(demo: &Demo) -> Exit {
             }
             if report.is_good() { Exit::Done } else { Exit::Failed }
         }
-    }
-}
-
-/// Resolves when somebody wants the demo to end.
-async fn stopped() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let wait = async |kind| match signal(kind) {
-        Ok(mut signal) => drop(signal.recv().await),
-        Err(_) => std::future::pending().await,
-    };
-    tokio::select! {
-        () = wait(SignalKind::interrupt()) => {}
-        () = wait(SignalKind::terminate()) => {}
-        () = wait(SignalKind::hangup()) => {}
     }
 }
 

@@ -106,7 +106,7 @@ impl Device {
 }
 
 /// Who uses the device or one of its partitions, if the kernel's tables say so.
-fn user_of(number: Dev) -> Option<String> {
+pub(in crate::disk) fn user_of(number: Dev) -> Option<String> {
     let family = with_partitions(number);
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let in_family = |source: &str| matches!(block_device_number(Path::new(source)), Ok(Some(n)) if family.contains(&n));

@@ -1,39 +1,205 @@
-//! The descriptor: the text inside a VMDK that describes the disk.
+//! The descriptor: the text that describes a VMDK, inside it or in a file of its own, read strictly.
 //!
-//! Written by [`super::StreamWriter`] in the form that every known reader accepts. Of a received descriptor only the parent is
-//! looked at, by [`super::Decoder`]; file names in it are never used.
+//! [`Descriptor::parse`] is for whoever opens a file the user named; of a descriptor inside a received stream
+//! [`super::Decoder`] looks at the parent alone. What writers differ in is accepted: the case of keywords, CRLF, spaces, NULs
+//! behind the text, `encoding=`, any first line. A file name that comes out of here is the name of a file, never a path.
+//! [`DescriptorText`] writes descriptors.
 
-/// Text for a stream of `capacity_sectors`. `content_id` becomes the long content id; its last four bytes are the CID.
-pub(super) fn render(capacity_sectors: u64, content_id: [u8; 16]) -> String {
-    let content_id = u128::from_be_bytes(content_id);
-    // ffffffff means "no parent" and fffffffe "not yet computed".
-    let content_id = if content_id as u32 >= 0xFFFF_FFFE { content_id ^ 0x8000_0000 } else { content_id };
-    let cid = content_id as u32;
-    let cylinders = capacity_sectors / (HEADS * SECTORS_PER_TRACK);
-    format!(
-        "# Disk DescriptorFile\n\
-         version=1\n\
-         CID={cid:08x}\n\
-         parentCID={NO_PARENT}\n\
-         createType=\"streamOptimized\"\n\
-         \n\
-         # Extent description\n\
-         RDONLY {capacity_sectors} SPARSE \"generated-stream.vmdk\"\n\
-         \n\
-         # The Disk Data Base\n\
-         #DDB\n\
-         \n\
-         ddb.adapterType = \"lsilogic\"\n\
-         ddb.geometry.cylinders = \"{cylinders}\"\n\
-         ddb.geometry.heads = \"{HEADS}\"\n\
-         ddb.geometry.sectors = \"{SECTORS_PER_TRACK}\"\n\
-         ddb.longContentID = \"{content_id:032x}\"\n\
-         ddb.virtualHWVersion = \"4\"\n"
-    )
+mod extent;
+mod text;
+
+use super::VmdkError;
+use crate::limits::{SECTOR_BYTES, VMDK_DESCRIPTOR_SECTORS};
+pub use extent::{Access, Extent, ExtentKind, check_extent_file};
+pub use text::{Adapter, CreateType, Database, DescriptorText, STREAM_EXTENT_FILE};
+
+/// A descriptor that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Descriptor {
+    /// `CID`: changes with the contents.
+    pub cid: Option<u32>,
+    /// `ddb.longContentID`.
+    pub long_content_id: Option<[u8; 16]>,
+    /// `parentCID` as written; `None` when the disk is not a delta of another one.
+    pub parent_cid: Option<String>,
+    /// `createType` as written.
+    pub create_type: Option<String>,
+    /// The files the disk consists of, in the order of their contents. Together at most 2^53 sectors.
+    pub extents: Vec<Extent>,
+    /// The keys that begin with `ddb.`, and their values, in the order of the text.
+    pub database: Vec<(String, String)>,
+    /// The whole text as written, with U+FFFD for what is not UTF-8.
+    pub text: String,
+}
+
+impl Descriptor {
+    /// Reads a descriptor of up to 64 KiB. NULs at its end do not belong to it.
+    ///
+    /// # Errors
+    /// What is wrong with which line: [`VmdkError::DescriptorNul`], [`VmdkError::DescriptorEncoding`],
+    /// [`VmdkError::DescriptorLine`], [`VmdkError::DescriptorValue`], [`VmdkError::DescriptorRepeats`],
+    /// [`VmdkError::DescriptorTooMany`], [`VmdkError::ExtentField`], [`VmdkError::ExtentFile`]; and
+    /// [`VmdkError::DescriptorOversized`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, VmdkError> {
+        if bytes.len() > DESCRIPTOR_BYTES {
+            return Err(VmdkError::DescriptorOversized { found_bytes: bytes.len(), limit_bytes: DESCRIPTOR_BYTES });
+        }
+        let bytes = without_padding(bytes)?;
+        let mut reading = Reading::default();
+        for (line, content) in (1..).zip(bytes.split(|&byte| byte == b'\n')) {
+            if line > DESCRIPTOR_LINES {
+                return Err(VmdkError::DescriptorTooMany { line, what: "lines", limit: DESCRIPTOR_LINES });
+            }
+            reading.line(line, content)?;
+        }
+        Ok(Self {
+            cid: reading.cid,
+            long_content_id: reading.long_content_id,
+            // Whoever writes it in whatever form means the same.
+            parent_cid: reading.parent_cid.filter(|cid| !cid.eq_ignore_ascii_case(NO_PARENT)),
+            create_type: reading.create_type,
+            extents: reading.extents,
+            database: reading.database,
+            text: String::from_utf8_lossy(bytes).into_owned(),
+        })
+    }
+
+    /// The sectors of all extents together.
+    pub fn capacity_sectors(&self) -> u64 {
+        self.extents.iter().map(|extent| extent.sectors).sum()
+    }
+}
+
+/// What has been read so far.
+#[derive(Default)]
+struct Reading {
+    version: Option<u32>,
+    cid: Option<u32>,
+    long_content_id: Option<[u8; 16]>,
+    parent_cid: Option<String>,
+    create_type: Option<String>,
+    extents: Vec<Extent>,
+    /// Sectors of all extents so far.
+    sectors: u64,
+    database: Vec<(String, String)>,
+}
+
+impl Reading {
+    fn line(&mut self, line: usize, content: &[u8]) -> Result<(), VmdkError> {
+        let content = content.trim_ascii();
+        if content.is_empty() || content.starts_with(b"#") {
+            return Ok(());
+        }
+        let content = std::str::from_utf8(content).map_err(|_| VmdkError::DescriptorEncoding { line })?;
+        if let Some((access, rest)) = Access::of_line(content) {
+            return self.extent(line, access, rest);
+        }
+        let (key, value) = content.split_once('=').ok_or(VmdkError::DescriptorLine { line })?;
+        let key = key.trim_ascii_end();
+        let is_key = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
+        let value = if is_key { unquoted(value.trim_ascii()) } else { None };
+        self.pair(line, key, value.ok_or(VmdkError::DescriptorLine { line })?)
+    }
+
+    fn extent(&mut self, line: usize, access: Access, rest: &str) -> Result<(), VmdkError> {
+        if self.extents.len() >= EXTENTS {
+            return Err(VmdkError::DescriptorTooMany { line, what: "extents", limit: EXTENTS });
+        }
+        let extent = extent::parse(line, access, rest, self.sectors)?;
+        self.sectors += extent.sectors;
+        self.extents.push(extent);
+        Ok(())
+    }
+
+    fn pair(&mut self, line: usize, key: &str, value: &str) -> Result<(), VmdkError> {
+        let known = |name: &str| key.eq_ignore_ascii_case(name);
+        if known("version") {
+            set(&mut self.version, line, "version", value, value.parse().ok(), "a number is expected")?;
+        } else if known("CID") {
+            set(&mut self.cid, line, "CID", value, short_hex(value), HEX_8)?;
+        } else if known("parentCID") {
+            let valid = short_hex(value).map(|_| value.to_owned());
+            set(&mut self.parent_cid, line, "parentCID", value, valid, HEX_8)?;
+        } else if known("createType") {
+            let valid = Some(value.to_owned());
+            set(&mut self.create_type, line, "createType", value, valid, "")?;
+        } else if key.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("ddb.")) {
+            if known("ddb.longContentID") {
+                let name = "ddb.longContentID";
+                set(
+                    &mut self.long_content_id,
+                    line,
+                    name,
+                    value,
+                    long_hex(value),
+                    "32 hexadecimal digits are expected",
+                )?;
+            }
+            self.database.push((key.to_owned(), value.to_owned()));
+        }
+        Ok(())
+    }
+}
+
+/// Sets a value that may be set once, if it is valid.
+fn set<T>(
+    place: &mut Option<T>,
+    line: usize,
+    key: &'static str,
+    found: &str,
+    valid: Option<T>,
+    expected: &'static str,
+) -> Result<(), VmdkError> {
+    if place.is_some() {
+        return Err(VmdkError::DescriptorRepeats { line, key });
+    }
+    let value = valid.ok_or_else(|| VmdkError::DescriptorValue { line, key, found: shown(found), expected })?;
+    *place = Some(value);
+    Ok(())
+}
+
+/// The text in front of the NULs that fill its sectors.
+fn without_padding(bytes: &[u8]) -> Result<&[u8], VmdkError> {
+    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+    let (text, padding) = bytes.split_at(end);
+    match padding.iter().position(|&byte| byte != 0) {
+        None => Ok(text),
+        Some(position) => {
+            let line = text.split(|&byte| byte == b'\n').count();
+            Err(VmdkError::DescriptorNul { line, offset_bytes: end + position })
+        }
+    }
+}
+
+/// A value without the quotes around it; `None` when there is one quote, or more than two.
+fn unquoted(value: &str) -> Option<&str> {
+    let inner = match value.strip_prefix('"') {
+        Some(rest) => rest.strip_suffix('"')?,
+        None => value,
+    };
+    (!inner.contains('"')).then_some(inner)
+}
+
+/// A number of up to eight hexadecimal digits.
+fn short_hex(text: &str) -> Option<u32> {
+    let is_hex = (1..=8).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_hex { u32::from_str_radix(text, 16).ok() } else { None }
+}
+
+/// Sixteen bytes in hexadecimal digits.
+fn long_hex(text: &str) -> Option<[u8; 16]> {
+    let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_hex { u128::from_str_radix(text, 16).ok().map(u128::to_be_bytes) } else { None }
+}
+
+/// The beginning of what somebody else wrote, fit for a message.
+fn shown(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).take(SHOWN_CHARS).collect()
 }
 
 /// The CID of the parent, if `descriptor` is that of a delta disk. Keys are compared without regard to case, lines may end in
-/// CRLF and carry spaces, and the text ends at the first NUL.
+/// CRLF and carry spaces, and the text ends at the first NUL. Unlike [`Descriptor::parse`] this asks for nothing more: in a
+/// stream the header says everything else.
 pub(super) fn parent_of(descriptor: &[u8]) -> Option<String> {
     let text = descriptor.split(|&byte| byte == 0).next()?;
     text.split(|&byte| byte == b'\n').find_map(|line| {
@@ -46,51 +212,15 @@ pub(super) fn parent_of(descriptor: &[u8]) -> Option<String> {
 }
 
 const NO_PARENT: &str = "ffffffff";
-const HEADS: u64 = 255;
-const SECTORS_PER_TRACK: u64 = 63;
+const HEX_8: &str = "up to 8 hexadecimal digits are expected";
+/// Longest descriptor (64 KiB).
+const DESCRIPTOR_BYTES: usize = (VMDK_DESCRIPTOR_SECTORS * SECTOR_BYTES) as usize;
+/// Most lines of a descriptor; one with the most extents has half of it.
+const DESCRIPTOR_LINES: usize = 4096;
+/// Most extents of a disk: 4 TiB in pieces of 2 GiB, as VMware splits at most 2 TiB; more lines would hardly fit.
+const EXTENTS: usize = 2048;
+/// As much of a value as a message repeats.
+const SHOWN_CHARS: usize = 40;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn content_id_ends_in_the_cid() {
-        let text = render(2048, *b"\x01\x23\x45\x67\x89\xab\xcd\xef\x01\x23\x45\x67\x89\xab\xcd\xef");
-        assert!(text.contains("\nCID=89abcdef\n"), "{text}");
-        assert!(text.contains("ddb.longContentID = \"0123456789abcdef0123456789abcdef\"\n"), "{text}");
-        assert!(text.contains("\nRDONLY 2048 SPARSE \"generated-stream.vmdk\"\n"), "{text}");
-    }
-
-    #[test]
-    fn reserved_cids_are_avoided() {
-        for last in [0xFF, 0xFE] {
-            let mut id = [0xFF; 16];
-            id[15] = last;
-            let text = render(1, id);
-            assert!(text.contains(&format!("\nCID=7fffff{last:02x}\n")), "{text}");
-            assert!(text.contains(&format!("7fffff{last:02x}\"\n")), "{text}");
-        }
-    }
-
-    #[test]
-    fn longest_descriptor_fits_its_sectors() {
-        assert!(render(u64::MAX, [0xFF; 16]).len() < 20 * 512);
-    }
-
-    #[test]
-    fn parents_are_found() {
-        assert_eq!(parent_of(render(1, [1; 16]).as_bytes()), None);
-        for (text, parent) in [
-            ("", None),
-            ("parentCID=ffffffff", None),
-            ("version=1\r\nPARENTcid = FFFFFFFF \r\n", None),
-            ("version=1\r\nPARENTcid = 12345678 \r\n", Some("12345678")),
-            ("parentCID=\n", Some("")),
-            ("parentCID=ffffffff\0\nparentCID=1", None),
-            ("\u{1}\u{fffd}=\nparentCID=\u{7}ab\n", Some("ab")),
-        ] {
-            assert_eq!(parent_of(text.as_bytes()).as_deref(), parent, "{text:?}");
-        }
-        assert_eq!(parent_of(b"\xff\xfe=\xff\nparentCID=1"), Some("1".into()));
-    }
-}
+mod tests;

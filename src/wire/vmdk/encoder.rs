@@ -6,7 +6,7 @@
 
 use super::VmdkError;
 use super::deflate::DEFLATED_GRAIN_BYTES;
-use super::descriptor;
+use super::descriptor::{CreateType, Database, DescriptorText, STREAM_EXTENT_FILE};
 use super::header::{DIRECTORY_IN_FOOTER, ENTRY_BYTES, FLAGS_STREAM, Header};
 use super::marker::MarkerKind;
 use super::pack::Packed;
@@ -36,7 +36,7 @@ pub struct Written {
 #[derive(Debug)]
 pub struct StreamWriter {
     header: Header,
-    content_id: [u8; 16],
+    descriptor: String,
     position_sectors: u64,
     /// Sector of each finished table; 0 for a range without grains.
     directory: Vec<u32>,
@@ -54,12 +54,27 @@ impl StreamWriter {
     /// What one grain table covers: a piece that is placed as a whole must not cross a multiple of it.
     pub const TABLE_COVERS_BYTES: u64 = TABLE_COVERS_SECTORS * SECTOR_BYTES;
 
-    /// A writer at the beginning of a stream.
+    /// A writer at the beginning of a stream, with the usual descriptor.
     ///
     /// # Errors
     /// [`VmdkError::Unwritable`] when the capacity is zero, not a multiple of 512, or above 64 TiB.
     pub fn new(options: StreamOptions) -> Result<Self, VmdkError> {
-        let StreamOptions { capacity_bytes, content_id } = options;
+        let descriptor = DescriptorText {
+            create_type: CreateType::StreamOptimized,
+            capacity_sectors: options.capacity_bytes / SECTOR_BYTES,
+            extent_file: STREAM_EXTENT_FILE,
+            content_id: options.content_id,
+            database: Database::default(),
+        };
+        Self::with_descriptor(options, &descriptor.render())
+    }
+
+    /// A writer at the beginning of a stream, with `text` as its descriptor; the content id of the options is not used.
+    ///
+    /// # Errors
+    /// [`VmdkError::DescriptorTooLong`] when the text has more than 10 KiB, and those of [`new`](Self::new).
+    pub fn with_descriptor(options: StreamOptions, text: &str) -> Result<Self, VmdkError> {
+        let capacity_bytes = options.capacity_bytes;
         let refuse = |reason| Err(VmdkError::Unwritable { capacity_bytes, reason });
         if capacity_bytes == 0 {
             return refuse("it is empty");
@@ -69,6 +84,10 @@ impl StreamWriter {
         }
         if capacity_bytes.div_ceil(Self::TABLE_COVERS_BYTES) > VMDK_DIRECTORY_ENTRIES {
             return refuse("the format ends at 64 TiB");
+        }
+        let limit_bytes = (DESCRIPTOR_SECTORS * SECTOR_BYTES) as usize;
+        if text.len() > limit_bytes {
+            return Err(VmdkError::DescriptorTooLong { found_bytes: text.len(), limit_bytes });
         }
         let header = Header {
             version: 3,
@@ -84,7 +103,7 @@ impl StreamWriter {
         };
         Ok(Self {
             header,
-            content_id,
+            descriptor: text.to_owned(),
             position_sectors: 0,
             directory: Vec::new(),
             table: [0; TABLE_ENTRIES as usize],
@@ -102,7 +121,7 @@ impl StreamWriter {
         }
         let end = out.len() + (OVERHEAD_SECTORS * SECTOR_BYTES) as usize;
         out.extend_from_slice(&self.header.to_block());
-        out.extend_from_slice(descriptor::render(self.header.capacity_sectors, self.content_id).as_bytes());
+        out.extend_from_slice(self.descriptor.as_bytes());
         out.resize(end, 0);
         self.position_sectors = OVERHEAD_SECTORS;
     }

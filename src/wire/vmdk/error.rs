@@ -1,7 +1,7 @@
-//! Why a VMDK stream was refused or could not be written.
+//! Why a VMDK was refused or could not be written.
 //!
 //! Returned by everything in [`super`]; `edge::rescue` turns it into an HTTP status or a fault. Offsets are bytes from the
-//! beginning of the stream and point at the structure that is wrong.
+//! beginning of the stream or file and point at the structure that is wrong; lines are those of a descriptor, from 1.
 
 /// Any failure of the VMDK codec. All variants but those under "the operator" and "us" are the sender's fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -13,12 +13,23 @@ pub enum VmdkError {
     /// A VMDK, but of a kind that cannot be read in one pass (monolithicSparse and the like).
     #[error(
         "not a stream: flags {flags:#x} and compression {compression} are not those of a streamOptimized VMDK; \
-         convert the disk to streamOptimized first"
+         `diskferry convert` makes one of it"
     )]
     NotStream {
         /// The header's flags.
         flags: u32,
         /// The header's compression algorithm; 1 is deflate.
+        compression: u16,
+    },
+    /// A VMDK, but not a monolithicSparse one: its grains are compressed or carry markers.
+    #[error(
+        "not a sparse disk: flags {flags:#x} and compression {compression} are not those of a monolithicSparse VMDK, \
+         whose grains are plain"
+    )]
+    NotSparse {
+        /// The header's flags.
+        flags: u32,
+        /// The header's compression algorithm; 0 is none.
         compression: u16,
     },
     /// A format version we do not know.
@@ -54,6 +65,86 @@ pub enum VmdkError {
     HasParent {
         /// The descriptor's `parentCID`.
         parent_cid: String,
+    },
+
+    // ------------------------------------------------------------ the sender: descriptors
+    /// A descriptor is longer than any that is written.
+    #[error("the descriptor has {found_bytes} bytes, at most {limit_bytes} are supported")]
+    DescriptorOversized {
+        /// Its length.
+        found_bytes: usize,
+        /// Longest one accepted.
+        limit_bytes: usize,
+    },
+    /// Text follows the NUL that ends a descriptor.
+    #[error("descriptor line {line}: byte {offset_bytes} of the descriptor follows a NUL; only more of them may")]
+    DescriptorNul {
+        /// The line with the first NUL.
+        line: usize,
+        /// The first byte behind it that is not NUL, from the beginning of the descriptor.
+        offset_bytes: usize,
+    },
+    /// A line is not text.
+    #[error("descriptor line {line}: not in UTF-8, the only encoding supported for what is not a comment")]
+    DescriptorEncoding {
+        /// Its number.
+        line: usize,
+    },
+    /// A line is none of the things a descriptor consists of.
+    #[error("descriptor line {line}: neither a comment, nor `key=value`, nor an extent")]
+    DescriptorLine {
+        /// Its number.
+        line: usize,
+    },
+    /// A value cannot be what its key says.
+    #[error("descriptor line {line}: {key} is {found:?}; {expected}")]
+    DescriptorValue {
+        /// Number of the line.
+        line: usize,
+        /// The key, as VMware writes it.
+        key: &'static str,
+        /// The beginning of the value.
+        found: String,
+        /// What would be acceptable.
+        expected: &'static str,
+    },
+    /// A key that can have only one value appears again.
+    #[error("descriptor line {line}: {key} for the second time")]
+    DescriptorRepeats {
+        /// Number of the second line.
+        line: usize,
+        /// The key, as VMware writes it.
+        key: &'static str,
+    },
+    /// There are more lines or extents than any writer makes.
+    #[error("descriptor line {line}: more than {limit} {what}")]
+    DescriptorTooMany {
+        /// The line that is one too many.
+        line: usize,
+        /// What there is too much of.
+        what: &'static str,
+        /// How many are accepted.
+        limit: usize,
+    },
+    /// A part of an extent's line is not what belongs there.
+    #[error("descriptor line {line}: the extent's {field} is {found:?}; {expected}")]
+    ExtentField {
+        /// Number of the line.
+        line: usize,
+        /// Which part.
+        field: &'static str,
+        /// The beginning of what is there.
+        found: String,
+        /// What would be acceptable.
+        expected: &'static str,
+    },
+    /// An extent names a file that could be anywhere, or nothing.
+    #[error("descriptor line {line}: the extent's file {reason}")]
+    ExtentFile {
+        /// Number of the line.
+        line: usize,
+        /// What is wrong with the name.
+        reason: &'static str,
     },
 
     // ------------------------------------------------------------ the sender: grains and markers
@@ -189,6 +280,147 @@ pub enum VmdkError {
         /// Grains received in its range.
         received: u64,
     },
+    /// A table names a grain that carries the address of another one.
+    #[error("the grain at offset {offset_bytes} says LBA {lba_sectors}, its table LBA {expected_sectors}")]
+    GrainElsewhere {
+        /// Where the grain is in the file.
+        offset_bytes: u64,
+        /// The address it carries.
+        lba_sectors: u64,
+        /// The address its table entry stands for.
+        expected_sectors: u64,
+    },
+    /// Two table entries name overlapping places.
+    #[error("grain table {table}: the grain at sector {sector} overlaps another one")]
+    GrainOverlap {
+        /// Index of the table with the second entry.
+        table: u64,
+        /// Sector of the second grain.
+        sector: u32,
+    },
+    /// The two copies of a grain table are not the same.
+    #[error("grain table {table}: the two copies differ at entry {entry}")]
+    TableCopyDiffers {
+        /// Index in the directory.
+        table: u64,
+        /// The first entry that differs.
+        entry: u64,
+    },
+    /// The grain directory does not fit into the file.
+    #[error(
+        "the grain directory at offset {offset_bytes} would take {length_bytes} bytes of a file that ends at {file_bytes}"
+    )]
+    DirectoryBeyondFile {
+        /// Where it is in the file.
+        offset_bytes: u64,
+        /// Its length.
+        length_bytes: u64,
+        /// Length of the file.
+        file_bytes: u64,
+    },
+    /// The grain directory lies in the header or the descriptor.
+    #[error("the grain directory at offset {offset_bytes} lies before {least_bytes}, the end of the descriptor")]
+    DirectoryInPreamble {
+        /// Where it is in the file.
+        offset_bytes: u64,
+        /// Where it could begin.
+        least_bytes: u64,
+    },
+    /// A grain table does not fit into the file.
+    #[error(
+        "directory entry at offset {offset_bytes}: grain table {table} at sector {sector} would pass the end of the file \
+         at {file_bytes}"
+    )]
+    TableBeyondFile {
+        /// Where the entry is in the file.
+        offset_bytes: u64,
+        /// Index in the directory.
+        table: u64,
+        /// Sector of the table.
+        sector: u32,
+        /// Length of the file.
+        file_bytes: u64,
+    },
+    /// A grain table lies in the header or the descriptor.
+    #[error(
+        "directory entry at offset {offset_bytes}: grain table {table} at sector {sector} lies before sector \
+         {least_sector}, the end of the descriptor"
+    )]
+    TableInPreamble {
+        /// Where the entry is in the file.
+        offset_bytes: u64,
+        /// Index in the directory.
+        table: u64,
+        /// Sector of the table.
+        sector: u32,
+        /// Where it could begin.
+        least_sector: u64,
+    },
+    /// A grain table overlaps the grain directory or another table.
+    #[error("directory entry at offset {offset_bytes}: grain table {table} at sector {sector} overlaps {other}")]
+    TableOverlaps {
+        /// Where the entry is in the file.
+        offset_bytes: u64,
+        /// Index in the directory.
+        table: u64,
+        /// Sector of the table.
+        sector: u32,
+        /// What it overlaps.
+        other: &'static str,
+    },
+    /// A table entry names a grain that is not in the file.
+    #[error(
+        "grain table {table}, entry {entry}: the grain at offset {offset_bytes} would pass the end of the file at \
+         {file_bytes}"
+    )]
+    EntryBeyondFile {
+        /// Index of the table in the directory.
+        table: u64,
+        /// Index of the entry in the table.
+        entry: u64,
+        /// Where the grain would be in the file.
+        offset_bytes: u64,
+        /// Length of the file.
+        file_bytes: u64,
+    },
+    /// A table entry names a grain before the first possible place of one.
+    #[error(
+        "grain table {table}, entry {entry}: the grain at offset {offset_bytes} lies before {least_bytes}, in the \
+         header, descriptor or tables"
+    )]
+    EntryInPreamble {
+        /// Index of the table in the directory.
+        table: u64,
+        /// Index of the entry in the table.
+        entry: u64,
+        /// Where the grain would be in the file.
+        offset_bytes: u64,
+        /// Where the first grain can begin.
+        least_bytes: u64,
+    },
+    /// A table entry stands for a grain of zeros in a file that has no such entries.
+    #[error("grain table {table}, entry {entry}: 1 stands for zeros only when flag bit 2 is set")]
+    EntryZeroUnannounced {
+        /// Index of the table in the directory.
+        table: u64,
+        /// Index of the entry in the table.
+        entry: u64,
+    },
+    /// A table entry for a grain beyond the end of the disk is in use.
+    #[error(
+        "grain table {table}, entry {entry}: {found} where the disk of {capacity_sectors} sectors has ended; 0 is \
+         expected"
+    )]
+    EntryBeyondCapacity {
+        /// Index of the table in the directory.
+        table: u64,
+        /// Index of the entry in the table.
+        entry: u64,
+        /// The entry.
+        found: u32,
+        /// Size of the disk.
+        capacity_sectors: u64,
+    },
     /// The footer differs from the header.
     #[error("footer at offset {offset_bytes}: field {field} differs from the header")]
     FooterMismatch {
@@ -250,7 +482,46 @@ pub enum VmdkError {
         limit_bytes: u64,
     },
 
+    /// No adapter has this name.
+    #[error("{found:?} is not an adapter type; ide, buslogic, lsilogic and legacyESX are")]
+    AdapterUnknown {
+        /// The beginning of the name.
+        found: String,
+    },
+    /// A file cannot be named in a descriptor.
+    #[error("the name of an extent's file {reason}")]
+    ExtentName {
+        /// What is wrong with the name.
+        reason: &'static str,
+    },
+
     // ------------------------------------------------------------ us: wrong use of the codec
+    /// A descriptor does not fit into the space reserved for it.
+    #[error("a descriptor of {found_bytes} bytes cannot be written, there is room for {limit_bytes}")]
+    DescriptorTooLong {
+        /// Its length.
+        found_bytes: usize,
+        /// Length of the space.
+        limit_bytes: usize,
+    },
+    /// A directory or table was given with the wrong length.
+    #[error("{found_bytes} bytes of a {what} were given, it has {expected_bytes}")]
+    MetadataLength {
+        /// What was to be read.
+        what: &'static str,
+        /// What was given.
+        found_bytes: usize,
+        /// What was expected.
+        expected_bytes: u64,
+    },
+    /// There is no grain table with this index.
+    #[error("there is no grain table {table}, the disk has {count}")]
+    NoSuchTable {
+        /// The index.
+        table: u64,
+        /// Number of tables.
+        count: u64,
+    },
     /// A disk of this size cannot be written as a stream.
     #[error("cannot write a disk of {capacity_bytes} bytes: {reason}")]
     Unwritable {

@@ -1,7 +1,8 @@
-//! The sparse extent header: 512 bytes at the start of every VMDK, repeated as the footer of a stream.
+//! The sparse extent header: 512 bytes at the start of every sparse VMDK, repeated as the footer of a stream.
 //!
-//! Parsed by [`super::Decoder`] and [`super::check_container`], written by [`super::StreamWriter`]. A `Header` that exists is
-//! within all bounds, so the arithmetic of its methods cannot overflow.
+//! Parsed by [`super::Decoder`], [`super::check_container`] and whoever reads a file through its tables; written by
+//! [`super::StreamWriter`] and [`super::SparseLayout`]. A `Header` that was parsed is within all bounds, so the arithmetic of
+//! its methods cannot overflow.
 
 use super::VmdkError;
 use crate::limits::{
@@ -9,7 +10,7 @@ use crate::limits::{
     VMDK_TABLE_ENTRIES,
 };
 
-/// A checked sparse extent header of a streamOptimized VMDK.
+/// A checked sparse extent header of a streamOptimized or monolithicSparse VMDK.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
     /// Format version, 1 to 3. True streams have 3.
@@ -39,13 +40,13 @@ pub fn looks_like_vmdk(start: &[u8]) -> bool {
     start.starts_with(&MAGIC)
 }
 
-/// Whether `start`, of any length, can still turn out to be the beginning of a sparse VMDK.
 /// Size of the disk in bytes as the header at the beginning of a VMDK claims it; `None` when there is no acceptable header.
 pub fn claimed_capacity(start: &[u8]) -> Option<u64> {
     let block = start.first_chunk()?;
     looks_like_vmdk(start).then(|| Header::parse(block).ok())?.map(|header| header.capacity_bytes())
 }
 
+/// Whether `start`, of any length, can still turn out to be the beginning of a sparse VMDK.
 pub(super) fn may_become_vmdk(start: &[u8]) -> bool {
     start.iter().zip(&MAGIC).all(|(found, expected)| found == expected)
 }
@@ -103,12 +104,61 @@ impl Header {
         self.flags & FLAG_ZERO_GRAIN_ENTRIES != 0
     }
 
+    /// Whether the grains are compressed and carry their addresses, as in a streamOptimized VMDK.
+    pub fn is_stream(&self) -> bool {
+        self.flags & FLAGS_STREAM_KIND == FLAGS_STREAM_KIND
+    }
+
+    /// Reads the header of a streamOptimized VMDK and checks everything that can be checked without the rest of the file.
+    ///
+    /// # Errors
+    /// [`VmdkError::NotVmdk`], [`VmdkError::NotStream`] for other sparse VMDKs, and [`VmdkError::Version`],
+    /// [`VmdkError::IncompatibleFlags`], [`VmdkError::NewlineDetector`] or [`VmdkError::HeaderField`] for damaged ones.
+    pub fn parse_stream(block: &[u8; SECTOR_BYTES as usize]) -> Result<Self, VmdkError> {
+        Self::parse(block)
+    }
+
+    /// Reads the header of a monolithicSparse VMDK and checks everything that can be checked without the rest of the file.
+    ///
+    /// # Errors
+    /// [`VmdkError::NotVmdk`], [`VmdkError::NotSparse`] when grains are compressed or have markers, and those of
+    /// [`Header::parse_stream`] for damaged ones; one of them is a `gdOffset` that refers to a footer.
+    pub fn parse_sparse(block: &[u8; SECTOR_BYTES as usize]) -> Result<Self, VmdkError> {
+        let header = Self::fields(block)?;
+        header.check_readable(block)?;
+        let compression = u16::from_le_bytes([block[77], block[78]]);
+        if header.flags & (FLAG_COMPRESSED | FLAG_MARKERS) != 0 || compression != COMPRESSION_NONE {
+            return Err(VmdkError::NotSparse { flags: header.flags, compression });
+        }
+        require(
+            header.directory_sector != DIRECTORY_IN_FOOTER,
+            "gdOffset",
+            header.directory_sector,
+            "only a stream has its directory in a footer",
+        )?;
+        header.check_geometry()?;
+        header.check_places()?;
+        Ok(header)
+    }
+
     /// Reads a header and checks everything that can be checked without the rest of the stream.
     pub(super) fn parse(block: &[u8; SECTOR_BYTES as usize]) -> Result<Self, VmdkError> {
+        let header = Self::fields(block)?;
+        header.check_readable(block)?;
+        let compression = u16::from_le_bytes([block[77], block[78]]);
+        if !header.is_stream() || compression != COMPRESSION_DEFLATE {
+            return Err(VmdkError::NotStream { flags: header.flags, compression });
+        }
+        header.check_geometry()?;
+        header.check_places()?;
+        Ok(header)
+    }
+
+    fn fields(block: &[u8; SECTOR_BYTES as usize]) -> Result<Self, VmdkError> {
         if !looks_like_vmdk(block) {
             return Err(VmdkError::NotVmdk);
         }
-        let header = Self {
+        Ok(Self {
             version: u32_at(block, 4),
             flags: u32_at(block, 8),
             capacity_sectors: u64_at(block, 12),
@@ -119,14 +169,10 @@ impl Header {
             redundant_directory_sector: u64_at(block, 48),
             directory_sector: u64_at(block, 56),
             overhead_sectors: u64_at(block, 64),
-        };
-        header.check_kind(block)?;
-        header.check_geometry()?;
-        header.check_places()?;
-        Ok(header)
+        })
     }
 
-    /// The 512 bytes of this header, with deflate compression and an intact newline detector.
+    /// The 512 bytes of this header, with the compression its flags ask for and an intact newline detector.
     pub(super) fn to_block(self) -> [u8; SECTOR_BYTES as usize] {
         let mut block = [0; SECTOR_BYTES as usize];
         block[0..4].copy_from_slice(&MAGIC);
@@ -141,7 +187,8 @@ impl Header {
         block[56..64].copy_from_slice(&self.directory_sector.to_le_bytes());
         block[64..72].copy_from_slice(&self.overhead_sectors.to_le_bytes());
         block[73..77].copy_from_slice(&NEWLINES);
-        block[77..79].copy_from_slice(&COMPRESSION_DEFLATE.to_le_bytes());
+        let compression = if self.flags & FLAG_COMPRESSED != 0 { COMPRESSION_DEFLATE } else { COMPRESSION_NONE };
+        block[77..79].copy_from_slice(&compression.to_le_bytes());
         block
     }
 
@@ -192,7 +239,8 @@ impl Header {
         .find_map(|(equal, field)| (!equal).then_some(field))
     }
 
-    fn check_kind(&self, block: &[u8; SECTOR_BYTES as usize]) -> Result<(), VmdkError> {
+    /// Whether we know everything that a reader of this file must know.
+    fn check_readable(&self, block: &[u8; SECTOR_BYTES as usize]) -> Result<(), VmdkError> {
         if !(1..=3).contains(&self.version) {
             return Err(VmdkError::Version { version: self.version });
         }
@@ -203,11 +251,6 @@ impl Header {
         let newlines = [block[73], block[74], block[75], block[76]];
         if self.flags & FLAG_NEWLINES != 0 && newlines != NEWLINES {
             return Err(VmdkError::NewlineDetector { found: newlines });
-        }
-        let compression = u16::from_le_bytes([block[77], block[78]]);
-        let streamed = self.flags & FLAG_COMPRESSED != 0 && self.flags & FLAG_MARKERS != 0;
-        if !streamed || compression != COMPRESSION_DEFLATE {
-            return Err(VmdkError::NotStream { flags: self.flags, compression });
         }
         Ok(())
     }
@@ -276,7 +319,8 @@ impl Header {
         )
     }
 
-    fn descriptor_end(&self) -> u64 {
+    /// The first sector behind the embedded descriptor; 0 when there is none.
+    pub(super) fn descriptor_end(&self) -> u64 {
         match self.descriptor_sector {
             0 => 0,
             sector => sector.saturating_add(self.descriptor_sectors),
@@ -305,14 +349,21 @@ pub(super) const FLAGS_STREAM: u32 = FLAG_NEWLINES | FLAG_COMPRESSED | FLAG_MARK
 /// Size of an entry of a grain table or directory: a sector number.
 pub(super) const ENTRY_BYTES: u64 = 4;
 
+/// Flags of the sparse files we write: newline detector, redundant directory.
+pub(super) const FLAGS_SPARSE: u32 = FLAG_NEWLINES | FLAG_REDUNDANT_DIRECTORY;
+/// The flags that tell streams from other sparse files, of which a stream has both.
+pub(super) const FLAGS_STREAM_KIND: u32 = FLAG_COMPRESSED | FLAG_MARKERS;
+
 const MAGIC: [u8; 4] = *b"KDMV";
 const NEWLINES: [u8; 4] = *b"\n \r\n";
 const FLAG_NEWLINES: u32 = 1;
+const FLAG_REDUNDANT_DIRECTORY: u32 = 1 << 1;
 const FLAG_ZERO_GRAIN_ENTRIES: u32 = 1 << 2;
 const FLAG_COMPRESSED: u32 = 1 << 16;
 const FLAG_MARKERS: u32 = 1 << 17;
 /// Bits a reader must know to read the file; the lower half may be ignored.
 const FLAGS_INCOMPATIBLE: u32 = 0xFFFF_0000;
+const COMPRESSION_NONE: u16 = 0;
 const COMPRESSION_DEFLATE: u16 = 1;
 /// Largest capacity the technote's readers agree on: 2^53 sectors.
 const CAPACITY_SECTORS: u64 = 1 << 53;
