@@ -141,7 +141,7 @@ impl Watch {
         }
     }
 
-    fn expect(&self, total_bytes: u64) {
+    fn begin(&self, total_bytes: u64) {
         self.total_bytes.store(total_bytes, Ordering::Relaxed);
     }
 

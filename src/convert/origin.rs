@@ -103,7 +103,7 @@ impl Source {
             Loader { flat: None, sparse: None, losses: losses.clone(), source: Box::new(ConvertError::source(&name)) };
         let cutter = match self.reading {
             Reading::Flat(disk) => {
-                watch.expect(disk.length_bytes());
+                watch.begin(disk.length_bytes());
                 let disk = Arc::new(disk);
                 loader.flat = Some(disk.clone());
                 let unit_bytes = if wish.cut == Cut::Windows { GRAIN_BYTES } else { 1 };
@@ -111,13 +111,13 @@ impl Source {
             }
             Reading::Stream { file, header } if !wish.through_tables => {
                 let length_bytes = file.length_bytes().map_err(ConvertError::storage(&name))?;
-                watch.expect(length_bytes);
+                watch.begin(length_bytes);
                 let rest = Box::new(FileReader { file, offset_bytes: 0 });
                 let input = Input { name: name.clone(), head: None, rest };
                 stream_cutter(name, input, &header, wish, losses.as_ref())
             }
             Reading::Sparse { file, header } | Reading::Stream { file, header } => {
-                watch.expect(header.capacity_bytes());
+                watch.begin(header.capacity_bytes());
                 let header = match header.is_stream() {
                     true => through_footer(&file, &header)?,
                     false => header,
@@ -351,10 +351,17 @@ impl Input {
     /// The next bytes, as many as a piece has unless the end is near; none at the end.
     pub(super) fn read(&mut self) -> Result<Vec<u8>, ConvertError> {
         let mut bytes = self.head.take().unwrap_or_default();
-        let wanted = CONVERT_PIECE_BYTES.saturating_sub(bytes.len());
-        bytes.reserve_exact(wanted);
-        let read = self.rest.by_ref().take(wanted as u64).read_to_end(&mut bytes);
-        read.map_err(ConvertError::stream(&self.name))?;
+        let mut filled = bytes.len();
+        bytes.resize(CONVERT_PIECE_BYTES.max(filled), 0);
+        while filled < bytes.len() {
+            match self.rest.read(&mut bytes[filled..]) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(ConvertError::stream(&self.name)(error)),
+            }
+        }
+        bytes.truncate(filled);
         Ok(bytes)
     }
 }

@@ -268,12 +268,10 @@ impl SparseLayout {
     /// # Errors
     /// [`VmdkError::ContainerTooLong`] when it would end beyond 2 TiB of file, where no entry can name it.
     pub fn grain_sector(&self, index: u64) -> Result<u32, VmdkError> {
-        let sector =
-            index.checked_mul(GRAIN_SECTORS).and_then(|sectors| sectors.checked_add(self.first_grain_sector()));
-        let in_file = sector.filter(|sector| *sector <= FILE_SECTORS - GRAIN_SECTORS);
-        in_file.and_then(|sector| u32::try_from(sector).ok()).ok_or(VmdkError::ContainerTooLong {
-            offset_bytes: sector.unwrap_or(u64::MAX).saturating_mul(SECTOR_BYTES),
-        })
+        let sector = index.saturating_mul(GRAIN_SECTORS).saturating_add(self.first_grain_sector());
+        // A multiple of the grain size below 2^32 has room for a whole grain behind it.
+        let offset_bytes = sector.saturating_mul(SECTOR_BYTES);
+        u32::try_from(sector).map_err(|_| VmdkError::ContainerTooLong { offset_bytes })
     }
 
     fn directory_sectors(&self) -> [u64; 2] {

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::super::{StreamOptions, StreamWriter};
 use super::*;
 
 /// ESXi's export of a disk: CRLF and spaces at the ends of lines.
@@ -239,6 +240,35 @@ fn the_text_of_a_stream_is_what_it_was_in_the_first_version() {
          ddb.geometry.sectors = \"63\"\nddb.longContentID = \"0123456789abcdef0123456789abcdef\"\n\
          ddb.virtualHWVersion = \"4\"\n"
     );
+}
+
+#[test]
+fn a_stream_carries_the_text_it_was_given() {
+    let options = StreamOptions { capacity_bytes: 65_536, content_id: [7; 16] };
+    let written = |text: &str| {
+        let mut out = Vec::new();
+        StreamWriter::with_descriptor(options, text).map(|mut writer| writer.begin(&mut out))?;
+        Ok(out)
+    };
+    let longest = "x".repeat(20 * 512);
+    for text in ["", "# Disk DescriptorFile\n", &longest] {
+        let out = written(text).unwrap();
+        assert_eq!((out.len(), &out[512..512 + text.len()]), (65_536, text.as_bytes()));
+        assert!(out[512 + text.len()..].iter().all(|&byte| byte == 0));
+    }
+    let too_long = VmdkError::DescriptorTooLong { found_bytes: 10_241, limit_bytes: 10_240 };
+    assert_eq!(written(&"x".repeat(10_241)), Err(too_long));
+    let mut usual = Vec::new();
+    StreamWriter::new(options).unwrap().begin(&mut usual);
+    assert_eq!(written(&stream(128, [7; 16]).render()), Ok(usual));
+}
+
+#[test]
+fn kinds_have_the_names_they_are_read_by() {
+    for kind in ["FLAT", "SPARSE", "VMFS", "VMFSSPARSE", "VMFSRDM", "VMFSRAW", "SESPARSE"] {
+        assert_eq!(parse(&format!("RW 1 {kind} \"a\"")).unwrap().extents[0].kind.name(), kind);
+    }
+    assert_eq!(ExtentKind::Zero.name(), "ZERO");
 }
 
 #[test]

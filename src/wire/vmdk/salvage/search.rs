@@ -4,7 +4,6 @@
 //! the header, a marker or a table says that something else is: such claims decide only whether what is no grain is lost.
 //! Behind a footer and an end-of-stream marker nothing is looked for: what is there belongs to another stream.
 
-use super::super::body::collect;
 use super::super::descriptor::parent_of;
 use super::super::header::{Layout, u32_at};
 use super::super::marker::{LEAD_BYTES, Lead, MarkerKind};
@@ -21,14 +20,19 @@ pub(super) struct Search {
     header: Header,
     layout: Layout,
     footer: Option<Header>,
+    /// Whether the footer agrees with the header.
+    has_footer: bool,
     prober: Prober,
     tables: Tables,
     front: Front,
     payload: Option<Payload>,
     /// Tables whose length their marker does not state: up to the next thing that can be recognized, nothing is lost.
     in_tail: bool,
-    /// Whether there was such a tail, or more tables than a disk can have: the tables cannot be compared.
-    is_unverifiable: bool,
+    /// Whether there were markers of tables that state the length, and such that do not.
+    has_stated: bool,
+    has_unstated: bool,
+    /// More tables came than a disk of this size can have.
+    surplus: Option<VmdkError>,
     /// Whether the footer and the end-of-stream marker were seen.
     is_ended: bool,
     /// Whether anything but zeros came behind the preamble.
@@ -78,6 +82,7 @@ impl Search {
             header,
             layout: header.layout(),
             footer: None,
+            has_footer: false,
             prober: Prober::new(header),
             tables: Tables::new(&header),
             front: Front {
@@ -89,7 +94,9 @@ impl Search {
             },
             payload: None,
             in_tail: false,
-            is_unverifiable: false,
+            has_stated: false,
+            has_unstated: false,
+            surplus: None,
             is_ended: false,
             is_begun: false,
             zeros_from: None,
@@ -151,14 +158,14 @@ impl Search {
 
     /// A sector that is not the beginning of a good grain, or the incomplete one at the end of the stream.
     fn other(&mut self, sector: &[u8], offset: u64, refusal: Option<(VmdkError, Option<u64>)>, emit: Emit) {
-        let (_, block) = collect(&mut Vec::new(), sector);
-        if let Some(block) = &block
+        let block: Option<&Block> = sector.try_into().ok();
+        if let Some(block) = block
             && self.is_announced(block, offset, emit)
         {
             return;
         }
         if is_zero(sector) {
-            self.is_ended |= self.is_ready_to_end();
+            self.is_ended |= block.is_some() && self.is_ready_to_end();
             self.zeros_from.get_or_insert(offset);
             return;
         }
@@ -173,10 +180,10 @@ impl Search {
             return self.lose(offset, length_bytes, &error, lba_sectors, emit);
         };
         let outcome = match refusal {
-            _ if looks_like_vmdk(&block) => self.footer(&block, offset, emit).map_err(|error| (error, None)),
+            _ if looks_like_vmdk(block) => self.footer(block, offset, emit).map_err(|error| (error, None)),
             Some(_) if self.in_tail => Ok(()),
             Some(refusal) => Err(refusal),
-            None => self.marker(&block, offset, emit).map_err(|error| (error, None)),
+            None => self.marker(block, offset, emit).map_err(|error| (error, None)),
         };
         match outcome {
             Ok(()) => self.is_begun = true,
@@ -198,8 +205,10 @@ impl Search {
         };
         let (first, position) = (payload.first_sector, sector - payload.first_sector);
         match payload.kind {
-            MarkerKind::Table if !self.is_unverifiable => {
-                self.is_unverifiable = !self.tables.table_block(first, position, block);
+            MarkerKind::Table if self.surplus.is_some() => {}
+            MarkerKind::Table => {
+                let (fits, marker) = (self.tables.table_block(first, position, block), "surplus grain table");
+                self.surplus = (!fits).then_some(VmdkError::UnexpectedMarker { offset_bytes: offset, marker });
             }
             MarkerKind::Directory => self.tables.directory_block(first, position, block),
             MarkerKind::Footer => {
@@ -214,12 +223,11 @@ impl Search {
     }
 
     fn footer(&mut self, block: &Block, offset: u64, emit: Emit) -> Result<(), VmdkError> {
-        self.footer = Some(Header::parse(block).and(self.header.parse_footer(block, offset)).or_else(|error| {
-            // One that is only different is kept nevertheless: it may be right and the header wrong.
-            self.footer = Header::parse(block).ok().or(self.footer);
-            Err(error)
-        })?);
+        // One that differs is kept too: it may be right and the header wrong.
+        self.footer = Header::parse(block).ok().or(self.footer);
+        self.header.parse_footer(block, offset)?;
         self.settle(offset, true, emit);
+        self.has_footer = true;
         self.in_tail = false;
         Ok(())
     }
@@ -251,7 +259,10 @@ impl Search {
         // Only the writer that states no lengths leaves a gap in front of its tables.
         self.settle(offset, !is_unstated, emit);
         self.in_tail = is_unstated;
-        self.is_unverifiable |= is_unstated && kind != MarkerKind::Footer;
+        if matches!(kind, MarkerKind::Table | MarkerKind::Directory) {
+            self.has_stated |= is_stated;
+            self.has_unstated |= is_unstated;
+        }
         let first_sector = offset / SECTOR_BYTES + 1;
         let end_sector = first_sector + payload_sectors;
         self.payload = (payload_sectors > 0).then_some(Payload { kind, first_sector, end_sector });
@@ -260,7 +271,7 @@ impl Search {
 
     /// Whether a sector of zeros is the end-of-stream marker beyond doubt.
     fn is_ready_to_end(&self) -> bool {
-        self.footer.is_some() || self.layout == Layout::Behind && self.tables.has_directory()
+        self.has_footer || self.layout == Layout::Behind && self.tables.has_directory()
     }
 
     /// Adds to what is lost. Zeros in front of it are part of it.
@@ -297,7 +308,11 @@ impl Search {
         let offset_bytes = stream_bytes;
         let is_front = self.layout == Layout::Front;
         let directory_sector = self.footer.unwrap_or(self.header).directory_sector;
-        let mismatch = self.tables.verify(directory_sector).err().filter(|_| !self.is_unverifiable);
+        // A writer that never states a length (xen-orchestra) has tables that cannot be followed.
+        let is_unverifiable = self.has_unstated && !self.has_stated;
+        let verdict = self.tables.verify(directory_sector);
+        let tables_verified = verdict.is_ok() && !is_unverifiable && self.surplus.is_none();
+        let mismatch = self.surplus.take().or(verdict.err().filter(|_| !is_unverifiable));
         let has_end = self.is_ended || is_front && (self.zeros_from.is_some() || mismatch.is_none());
         let doubt = match mismatch {
             _ if stream_bytes < self.front.end_sector * SECTOR_BYTES => {
@@ -307,7 +322,6 @@ impl Search {
             _ if !has_end && !is_front => Some(VmdkError::MissingFooter { offset_bytes }),
             mismatch => mismatch,
         };
-        let tables_verified = !self.is_unverifiable && self.tables.verify(directory_sector).is_ok();
         // Zeros where a footer was promised were written over something.
         self.settle(stream_bytes, !is_front, emit);
         SalvageSummary {
