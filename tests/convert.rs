@@ -2,6 +2,8 @@
 //!
 //! What other programs make of the results is tested by `tests/e2e/convert_*.sh`.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -181,7 +183,7 @@ fn a_failed_conversion_leaves_nothing() {
             let error =
                 run(&Request { from: Some(Format::StreamOptimized), ..request(&vmdk, &target, to) }).unwrap_err();
             assert!(matches!(error, ConvertError::Source { .. }), "{length}: {error}");
-            assert_eq!(only_file_in(dir.path()), [vmdk.clone()], "{length}");
+            assert_eq!(only_file_in(dir.path()), std::slice::from_ref(&vmdk), "{length}");
         }
     }
 }

@@ -21,7 +21,7 @@ pub use server::{Server, ServerError};
 use super::config;
 
 /// What the user wants done.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Run the server.
     Serve {

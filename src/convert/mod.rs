@@ -78,7 +78,7 @@ pub enum Sparse {
 }
 
 /// What is to be converted, and how.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// The disk.
     pub source: Endpoint,

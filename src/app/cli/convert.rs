@@ -11,7 +11,7 @@ use crate::limits::CONVERT_THREADS_MAX;
 use crate::wire::vmdk::{Adapter, Database, Level};
 
 /// `diskferry convert`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Convert {
     /// What to do.
     pub action: ConvertAction,
@@ -22,7 +22,7 @@ pub struct Convert {
 }
 
 /// What to do with a disk.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConvertAction {
     /// Make another of it.
     Convert(Box<Request>),

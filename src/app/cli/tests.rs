@@ -78,3 +78,49 @@ fn help_shows_examples_and_every_exit_code() {
     }
     assert!(help("diskferry --version").starts_with("diskferry "));
 }
+
+#[test]
+fn a_conversion_is_resolved_to_what_is_to_be_done() {
+    use crate::convert::{Endpoint, Format, Sparse};
+    use crate::wire::vmdk::{Adapter, Level};
+    let Command::Convert(Convert { action: ConvertAction::Convert(request), json: false, quiet: false }) =
+        read("diskferry convert a.raw b.vmdk").unwrap()
+    else {
+        panic!("a conversion");
+    };
+    assert_eq!((&request.source, &request.target), (&Endpoint::Path("a.raw".into()), &Endpoint::Path("b.vmdk".into())));
+    assert_eq!((request.from, request.to, request.level, request.sparse), (None, None, Level::Default, Sparse::Scan));
+    assert!(request.durable && !request.replace && !request.salvage && request.threads >= 1);
+
+    let words = "diskferry convert - - --from RAW --to Stream --capacity 1GiB --level fast --threads 3 --sparse off \
+                 --adapter ide --hw-version 13 --tools-version 11 --no-sync --force --salvage";
+    let Command::Convert(Convert { action: ConvertAction::Convert(request), .. }) = read(words).unwrap() else {
+        panic!("a conversion");
+    };
+    assert_eq!((&request.source, &request.target), (&Endpoint::Standard, &Endpoint::Standard));
+    assert_eq!((request.from, request.to), (Some(Format::Raw), Some(Format::StreamOptimized)));
+    assert_eq!((request.capacity_bytes, request.level, request.threads), (Some(1 << 30), Level::Fast, 3));
+    assert_eq!(
+        (request.sparse, request.database.adapter, request.database.hardware_version),
+        (Sparse::Off, Adapter::Ide, 13)
+    );
+    assert!(!request.durable && request.replace && request.salvage && request.database.tools_version == Some(11));
+
+    for wrong in [
+        "convert",
+        "convert a.raw",
+        "convert a.raw b.vmdk c.vmdk",
+        "convert --check a.vmdk b.vmdk",
+        "convert --check --info a.vmdk",
+        "convert a.raw b.vmdk --to vmdk",
+        "convert a.raw b.vmdk --to qcow2",
+        "convert a.raw b.vmdk --threads 0",
+        "convert a.raw b.vmdk --level 6",
+        "convert a.raw b.vmdk --adapter nvme",
+        "convert a.raw - --to raw --json",
+        "convert - b.vmdk --capacity 0",
+    ] {
+        assert!(read(&format!("diskferry {wrong}")).unwrap_err().use_stderr(), "{wrong}");
+    }
+    assert!(help("diskferry convert --help").contains("monolithicSparse"));
+}

@@ -1,21 +1,19 @@
 //! Encodes the source disk to a streamOptimized VMDK, as a client would have it on its disk before an import.
 //!
-//! Called by the demo. Grains are deflated on codec workers; the digest of the stream is what the server's manifest must show.
+//! Called by the demo. The work is that of `diskferry convert`; the digest of the stream is what the server's manifest must show.
 
-use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use sha1::{Digest, Sha1};
-use tokio::task::JoinHandle;
 
 use super::DemoError;
 use super::meter::{Meter, Progress, Watch};
-use crate::limits::{BUFFER_BYTES, SECTOR_BYTES};
-use crate::transfer::crew::Crew;
-use crate::wire::vmdk::{Level, StreamOptions, StreamWriter, is_zero};
+use crate::convert::{self, ConvertError, Endpoint, Format, Request, Sparse};
+use crate::disk::LocalFile;
+use crate::limits::{BUFFER_BYTES, PROGRESS_MS};
+use crate::wire::vmdk::{Database, Level};
 
 /// The stream that was made.
 pub(super) struct Encoded {
@@ -25,86 +23,66 @@ pub(super) struct Encoded {
     pub(super) meter: Meter,
 }
 
-/// Deflated grains of one piece: sector and zlib stream.
-type Packed = Vec<(u64, Vec<u8>)>;
+/// Stops a conversion whose demo has been given up: the process waits for its thread.
+struct StopWhenDropped(Arc<convert::Watch>);
 
-/// Hashes what passes through.
-struct Hashing<W> {
-    inner: W,
-    sha1: Sha1,
-    bytes: u64,
+impl Drop for StopWhenDropped {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
 }
 
 pub(super) async fn encode(source: &Path, target: &Path, progress: &Progress) -> Result<Encoded, DemoError> {
-    let at = |path: &Path| {
-        let path = path.to_owned();
-        move |error| DemoError::File { path, error }
-    };
     let failed = |error: &dyn std::fmt::Display| DemoError::Encode(error.to_string());
-    let file = std::sync::Arc::new(File::open(source).map_err(at(source))?);
-    let size_bytes = file.metadata().map_err(at(source))?.len();
-    let watch = Watch::start();
+    let request = Request {
+        source: Endpoint::Path(source.to_owned()),
+        target: Endpoint::Path(target.to_owned()),
+        from: Some(Format::Raw),
+        to: Some(Format::StreamOptimized),
+        level: Level::Default,
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
+        sparse: Sparse::Scan,
+        durable: false,
+        replace: false,
+        salvage: false,
+        capacity_bytes: None,
+        database: Database::default(),
+    };
+    let size_bytes =
+        std::fs::metadata(source).map_err(|error| DemoError::File { path: source.to_owned(), error })?.len();
     progress.begin("encode to streamOptimized", size_bytes);
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let crew = Crew::start(cores, Level::Default).map_err(at(target))?;
-    let mut out =
-        Hashing { inner: BufWriter::new(File::create(target).map_err(at(target))?), sha1: Sha1::new(), bytes: 0 };
-    let options =
-        StreamOptions { capacity_bytes: size_bytes.next_multiple_of(SECTOR_BYTES), content_id: *b"diskferry demo 1" };
-    let mut writer = StreamWriter::new(options).map_err(|error| failed(&error))?;
-    let mut pending = Vec::new();
-    writer.begin(&mut pending);
-    let mut window: VecDeque<JoinHandle<Result<Packed, DemoError>>> = VecDeque::new();
-    let mut next_bytes = 0;
-    loop {
-        while next_bytes < size_bytes && window.len() < 4 * cores {
-            let length = (size_bytes - next_bytes).min(BUFFER_BYTES as u64) as usize;
-            window.push_back(tokio::spawn(pack(crew.clone(), file.clone(), next_bytes, length)));
-            next_bytes += length as u64;
-        }
-        let Some(piece) = window.pop_front() else { break };
-        for (lba_sectors, deflated) in piece.await.map_err(|error| failed(&error))?? {
-            writer.grain(lba_sectors, &deflated, &mut pending).map_err(|error| failed(&error))?;
-        }
-        out.write_all(&pending).map_err(at(target))?;
-        pending.clear();
-        progress.counter().inc(BUFFER_BYTES as u64);
-    }
-    writer.finish(&mut pending);
-    out.write_all(&pending).and_then(|()| out.flush()).map_err(at(target))?;
-    let sha1 = out.sha1.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Encoded { stream_bytes: out.bytes, sha1, meter: watch.stop(size_bytes) })
-}
-
-async fn pack(crew: Crew, file: std::sync::Arc<File>, offset_bytes: u64, length: usize) -> Result<Packed, DemoError> {
-    let work = crew.run(move |bench| {
-        let mut piece = vec![0; length.next_multiple_of(StreamWriter::GRAIN_BYTES)];
-        file.read_exact_at(&mut piece[..length], offset_bytes)?;
-        let mut packed = Vec::new();
-        for (index, grain) in piece.chunks(StreamWriter::GRAIN_BYTES).enumerate() {
-            if !is_zero(grain) {
-                let mut deflated = Vec::new();
-                bench.deflater.deflate(grain, &mut deflated);
-                let lba_bytes = offset_bytes + (index * StreamWriter::GRAIN_BYTES) as u64;
-                packed.push((lba_bytes / SECTOR_BYTES, deflated));
+    let clock = Watch::start();
+    let watch = Arc::new(convert::Watch::default());
+    let _stops = StopWhenDropped(watch.clone());
+    let seen = watch.clone();
+    let mut work = tokio::task::spawn_blocking(move || convert::convert(&request, &seen));
+    let outcome = loop {
+        tokio::select! {
+            outcome = &mut work => break outcome,
+            () = tokio::time::sleep(Duration::from_millis(PROGRESS_MS)) => {
+                progress.counter().set_position(watch.progress().0);
             }
         }
-        Ok::<Packed, std::io::Error>(packed)
-    });
-    work.await
-        .map_err(|error| DemoError::Encode(error.to_string()))?
-        .map_err(|error| DemoError::Encode(error.to_string()))
+    };
+    let outcome: Result<_, ConvertError> = outcome.map_err(|error| failed(&error))?;
+    let outcome = outcome.map_err(|error| failed(&error))?;
+    let meter = clock.stop(size_bytes);
+    progress.say("hash the stream");
+    let path = target.to_owned();
+    let sha1 = tokio::task::spawn_blocking(move || hash(path)).await.map_err(|error| failed(&error))??;
+    Ok(Encoded { stream_bytes: outcome.target_bytes, sha1, meter })
 }
 
-impl<W: Write> Write for Hashing<W> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let count = self.inner.write(bytes)?;
-        self.sha1.update(&bytes[..count]);
-        self.bytes += count as u64;
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.inner.flush()
+fn hash(path: PathBuf) -> Result<String, DemoError> {
+    let failed = |error: crate::disk::DiskError| DemoError::Encode(format!("{}: {error}", path.display()));
+    let file = LocalFile::open(&path).map_err(failed)?;
+    let (mut sha1, mut piece, mut offset_bytes) = (Sha1::new(), vec![0; BUFFER_BYTES], 0);
+    loop {
+        let count = file.read_at(&mut piece, offset_bytes).map_err(failed)?;
+        if count == 0 {
+            return Ok(sha1.finalize().iter().map(|byte| format!("{byte:02x}")).collect());
+        }
+        sha1.update(&piece[..count]);
+        offset_bytes += count as u64;
     }
 }
