@@ -57,6 +57,13 @@ pub const VMDK_GAP_SECTORS: u64 = 65_536;
 /// Longest payload of a metadata marker of unknown type, in sectors (1 MiB); it is skipped.
 pub const VMDK_METADATA_SECTORS: u64 = 2048;
 
+/// Most lines of a descriptor; one with the most extents has half of it.
+pub const VMDK_DESCRIPTOR_LINES: usize = 4096;
+/// Most extents of a disk: 4 TiB in pieces of 2 GiB, as VMware splits at most 2 TiB; more lines would hardly fit.
+pub const VMDK_EXTENTS: usize = 2048;
+/// Most grains of a sparse file that are aligned unlike their neighbours; 16 MiB of memory. Real writers make none.
+pub const VMDK_STRAY_GRAINS: usize = 1 << 20;
+
 // ---------------------------------------------------------------- lease
 /// Leases in the table, ended ones included; past it the oldest ended one is forgotten early, then creation is refused.
 pub const LEASES: usize = 10_000;

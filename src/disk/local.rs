@@ -262,7 +262,12 @@ impl PartFile {
         let part = part_of(target);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o666);
-        let opened = rustix::fs::open(&part, flags, mode).map_err(|error| wrong("create", &part, error))?;
+        let opened = rustix::fs::open(&part, flags, mode).map_err(|error| match (error, target.parent()) {
+            (Errno::NOENT, Some(parent)) => {
+                DiskError::NotFound { place: format!("the directory {}", parent.display()) }
+            }
+            _ => wrong("create", &part, error),
+        })?;
         let stat = rustix::fs::fstat(&opened).map_err(|error| wrong("look at", &part, error))?;
         if kind_of(&stat) != LocalKind::Regular {
             return Err(found(&part, "not a regular file"));

@@ -9,7 +9,7 @@ mod extent;
 mod text;
 
 use super::VmdkError;
-use crate::limits::{SECTOR_BYTES, VMDK_DESCRIPTOR_SECTORS};
+use crate::limits::{SECTOR_BYTES, VMDK_DESCRIPTOR_LINES, VMDK_DESCRIPTOR_SECTORS, VMDK_EXTENTS};
 pub use extent::{Access, Extent, ExtentKind, check_extent_file};
 pub use text::{Adapter, CreateType, Database, DescriptorText, STREAM_EXTENT_FILE};
 
@@ -47,8 +47,8 @@ impl Descriptor {
         let bytes = without_padding(bytes)?;
         let mut reading = Reading::default();
         for (line, content) in (1..).zip(bytes.split(|&byte| byte == b'\n')) {
-            if line > DESCRIPTOR_LINES {
-                return Err(VmdkError::DescriptorTooMany { line, what: "lines", limit: DESCRIPTOR_LINES });
+            if line > VMDK_DESCRIPTOR_LINES {
+                return Err(VmdkError::DescriptorTooMany { line, what: "lines", limit: VMDK_DESCRIPTOR_LINES });
             }
             reading.line(line, content)?;
         }
@@ -102,8 +102,8 @@ impl Reading {
     }
 
     fn extent(&mut self, line: usize, access: Access, rest: &str) -> Result<(), VmdkError> {
-        if self.extents.len() >= EXTENTS {
-            return Err(VmdkError::DescriptorTooMany { line, what: "extents", limit: EXTENTS });
+        if self.extents.len() >= VMDK_EXTENTS {
+            return Err(VmdkError::DescriptorTooMany { line, what: "extents", limit: VMDK_EXTENTS });
         }
         let extent = extent::parse(line, access, rest, self.sectors)?;
         self.sectors += extent.sectors;
@@ -215,10 +215,6 @@ const NO_PARENT: &str = "ffffffff";
 const HEX_8: &str = "up to 8 hexadecimal digits are expected";
 /// Longest descriptor (64 KiB).
 const DESCRIPTOR_BYTES: usize = (VMDK_DESCRIPTOR_SECTORS * SECTOR_BYTES) as usize;
-/// Most lines of a descriptor; one with the most extents has half of it.
-const DESCRIPTOR_LINES: usize = 4096;
-/// Most extents of a disk: 4 TiB in pieces of 2 GiB, as VMware splits at most 2 TiB; more lines would hardly fit.
-const EXTENTS: usize = 2048;
 /// As much of a value as a message repeats.
 const SHOWN_CHARS: usize = 40;
 

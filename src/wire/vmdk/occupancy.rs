@@ -9,6 +9,8 @@
 
 use std::collections::HashMap;
 
+use crate::limits::VMDK_STRAY_GRAINS;
+
 /// The places taken so far.
 #[derive(Debug)]
 pub struct Occupancy {
@@ -68,7 +70,7 @@ impl Occupancy {
         let empty = || Box::new(Page { phase, taken: [0; PAGE_WINDOWS as usize / 64] });
         let page = self.pages[index].get_or_insert_with(empty);
         if page.phase != phase {
-            if self.strays.len() >= STRAYS {
+            if self.strays.len() >= VMDK_STRAY_GRAINS {
                 return false;
             }
             self.strays.insert(window, phase);
@@ -84,8 +86,6 @@ fn place_of(window: u32) -> (usize, u64) {
 }
 
 const PAGE_WINDOWS: u32 = 4096;
-/// Most grains that are aligned unlike their neighbours.
-const STRAYS: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -134,8 +134,8 @@ mod tests {
         assert!(occupancy.claim(0));
         let taken = (1..).take_while(|grain| occupancy.claim(grain * 256 + grain % 2)).count();
         // Half of them agree with the first grain of their page.
-        assert_eq!(taken, 2 * STRAYS);
-        assert_eq!(occupancy.strays.len(), STRAYS);
+        assert_eq!(taken, 2 * VMDK_STRAY_GRAINS);
+        assert_eq!(occupancy.strays.len(), VMDK_STRAY_GRAINS);
     }
 
     proptest! {

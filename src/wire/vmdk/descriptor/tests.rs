@@ -402,7 +402,7 @@ fn line() -> impl Strategy<Value = String> {
 /// What everything that was read promises.
 fn promises_hold(bytes: &[u8]) {
     let Ok(read) = Descriptor::parse(bytes) else { return };
-    assert!(read.capacity_sectors() <= 1 << 53 && read.extents.len() <= EXTENTS);
+    assert!(read.capacity_sectors() <= 1 << 53 && read.extents.len() <= VMDK_EXTENTS);
     for extent in &read.extents {
         assert!(extent.offset_sectors + extent.sectors <= 1 << 53);
         assert_eq!(extent.file.is_none(), extent.kind == ExtentKind::Zero);
