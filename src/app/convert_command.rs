@@ -123,7 +123,9 @@ fn words(source: &Endpoint, verdict: &Verdict) -> String {
     let format = verdict.format.unwrap_or("not recognised");
     let capacity = verdict.capacity_bytes.map_or(String::new(), |bytes| format!(", disk of {}", size(bytes)));
     let populated = size(verdict.populated_bytes);
-    lines.push(format!("{}: {format}{capacity}, {} grains ({populated})", name(source), verdict.grains));
+    let has_grains = verdict.grains > 0 || format.ends_with("Sparse") || format.starts_with("stream");
+    let grains = if has_grains { format!(", {} grains ({populated})", verdict.grains) } else { String::new() };
+    lines.push(format!("{}: {format}{capacity}{grains}", name(source)));
     lines.push(match verdict.error_count {
         0 => "no errors".to_owned(),
         1 => "1 error; `diskferry convert --salvage` reads what can be read".to_owned(),

@@ -47,6 +47,7 @@ pub(super) fn open(file: LocalFile, length_bytes: u64) -> Result<Source, Convert
         format: Format::MonolithicFlat,
         descriptor: Some(descriptor),
         header: None,
+        damaged_head: false,
         reading: Reading::Flat(disk),
     })
 }

@@ -59,9 +59,19 @@ impl FlatDisk {
         Some((file, at_bytes - stretch.disk.start + stretch.file_offset_bytes))
     }
 
-    /// A file of this disk that could share its blocks.
-    pub(super) fn any_file(&self) -> Option<&LocalFile> {
-        self.stretches.iter().find_map(|stretch| stretch.file.as_ref())
+    /// The files it lies in.
+    pub(super) fn files(&self) -> impl Iterator<Item = &LocalFile> {
+        self.stretches.iter().filter_map(|stretch| stretch.file.as_ref())
+    }
+
+    /// Bytes that may hold data.
+    pub(super) fn data_bytes(&self) -> Result<u64, ConvertError> {
+        let (mut sum_bytes, mut at_bytes) = (0, 0);
+        while let Some(data) = self.next_data(at_bytes)? {
+            sum_bytes += data.end - data.start;
+            at_bytes = data.end;
+        }
+        Ok(sum_bytes)
     }
 
     /// Fills `target` from the disk. Beyond its end there are zeros.

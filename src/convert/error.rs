@@ -66,11 +66,13 @@ pub enum ConvertError {
         /// Where it should end.
         expected_bytes: u64,
     },
-    /// More data than announced with `--capacity`.
-    #[error("the source holds more than the {capacity_bytes} bytes given with --capacity")]
+    /// The source does not end where it should: more data than announced, or than the target can hold.
+    #[error("{}: holds more than {limit_bytes} bytes", name.display())]
     TooLong {
-        /// What was given.
-        capacity_bytes: u64,
+        /// The source.
+        name: PathBuf,
+        /// What was announced, or fits.
+        limit_bytes: u64,
     },
 
     // ------------------------------------------------ the machine

@@ -92,12 +92,7 @@ pub fn info(endpoint: &Endpoint, given: Option<Format>) -> Result<Info, ConvertE
     match &source.reading {
         Reading::Flat(disk) => {
             info.file_bytes = disk.length_bytes();
-            let (mut populated_bytes, mut at_bytes) = (0, 0);
-            while let Some(data) = disk.next_data(at_bytes)? {
-                populated_bytes += data.end - data.start;
-                at_bytes = data.end;
-            }
-            info.populated_bytes = Some(populated_bytes);
+            info.populated_bytes = Some(disk.data_bytes()?);
         }
         Reading::Sparse { file, header } | Reading::Stream { file, header } => info.count(file, header)?,
         Reading::Pipe { .. } => {

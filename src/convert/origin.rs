@@ -15,7 +15,9 @@ use super::salvage::{SalvageCutter, salvage_table};
 use super::source::{Reading, Source};
 use super::{ConvertError, Watch};
 use crate::limits::{CONVERT_PIECE_BYTES, DISK_BYTES};
-use crate::wire::vmdk::{CompressedGrain, DecodeLimits, Decoder, Entry, Header, Occupancy, Piece, Summary, VmdkError};
+use crate::wire::vmdk::{
+    CompressedGrain, DecodeLimits, Decoder, Entry, Header, Occupancy, Piece, Salvager, Summary, VmdkError,
+};
 
 /// How a target wants its pieces.
 #[derive(Debug, Clone, Copy)]
@@ -85,6 +87,8 @@ pub(super) struct PipeCutter {
     input: Input,
     offset_bytes: u64,
     capacity_bytes: Option<u64>,
+    /// Most that the target can take.
+    pub(super) limit_bytes: u64,
 }
 
 /// Bytes from front to back, the first of which have been read already.
@@ -114,7 +118,7 @@ impl Source {
                 watch.begin(length_bytes);
                 let rest = Box::new(FileReader { file, offset_bytes: 0 });
                 let input = Input { name: name.clone(), head: None, rest };
-                stream_cutter(name, input, &header, wish, losses.as_ref())
+                stream_cutter(name, input, &header, self.damaged_head, wish, losses.as_ref())
             }
             Reading::Sparse { file, header } | Reading::Stream { file, header } => {
                 watch.begin(header.capacity_bytes());
@@ -133,8 +137,13 @@ impl Source {
             Reading::Pipe { head, rest } => {
                 let input = Input { name: name.clone(), head: Some(head), rest };
                 match self.header {
-                    Some(header) => stream_cutter(name, input, &header, wish, losses.as_ref()),
-                    None => Cutter::Pipe(PipeCutter { input, offset_bytes: 0, capacity_bytes: wish.capacity_bytes }),
+                    Some(header) => stream_cutter(name, input, &header, self.damaged_head, wish, losses.as_ref()),
+                    None => Cutter::Pipe(PipeCutter {
+                        input,
+                        offset_bytes: 0,
+                        capacity_bytes: wish.capacity_bytes,
+                        limit_bytes: wish.capacity_bytes.unwrap_or(DISK_BYTES),
+                    }),
                 }
             }
         };
@@ -142,11 +151,19 @@ impl Source {
     }
 }
 
-fn stream_cutter(name: PathBuf, input: Input, header: &Header, wish: Wish, losses: Option<&Losses>) -> Cutter {
+fn stream_cutter(
+    name: PathBuf,
+    input: Input,
+    header: &Header,
+    damaged_head: bool,
+    wish: Wish,
+    losses: Option<&Losses>,
+) -> Cutter {
     let limits = DecodeLimits { capacity_limit_bytes: DISK_BYTES };
     let gather = Gather::new(wish.cut, header.grain_bytes().into());
     if let Some(losses) = losses {
-        return Cutter::Salvage(Box::new(SalvageCutter::new(input, limits, gather, losses.clone())));
+        let salvager = if damaged_head { Salvager::with_header(*header) } else { Salvager::new(limits) };
+        return Cutter::Salvage(Box::new(SalvageCutter::new(input, salvager, gather, losses.clone())));
     }
     Cutter::Stream(Box::new(StreamCutter {
         name,
@@ -173,14 +190,15 @@ pub(super) fn through_footer(file: &crate::disk::LocalFile, header: &Header) -> 
     header.with_directory(&tail, start_bytes + found as u64).map_err(ConvertError::source(name))
 }
 
-/// Reads a stream from front to back without looking into its grains: everything is in its place, or it is an error.
-pub(super) fn check_framing(source: Source, watch: &Watch) -> Result<(), ConvertError> {
+/// Reads a stream from front to back without looking into its grains: everything is in its place, or it is an error. Says whether the
+/// grains are in the order of the disk.
+pub(super) fn check_framing(source: Source, watch: &Watch) -> Result<bool, ConvertError> {
     let wish = Wish { cut: Cut::Neighbours, through_tables: false, salvage: false, capacity_bytes: None };
     let mut origin = source.origin(wish, watch)?;
     while origin.cutter.next(watch)?.is_some() {
         watch.check()?;
     }
-    Ok(())
+    Ok(matches!(&origin.cutter, Cutter::Stream(cutter) if cutter.ordered))
 }
 
 impl Cutter {
@@ -322,14 +340,12 @@ impl PipeCutter {
     fn next(&mut self, watch: &Watch) -> Result<Option<Job>, ConvertError> {
         let bytes = self.input.read()?;
         let end_bytes = self.offset_bytes + bytes.len() as u64;
-        if let Some(capacity_bytes) = self.capacity_bytes {
-            if end_bytes > capacity_bytes {
-                return Err(ConvertError::TooLong { capacity_bytes });
-            }
-            if bytes.is_empty() && end_bytes < capacity_bytes {
-                let name = self.input.name.clone();
-                return Err(ConvertError::TooShort { name, found_bytes: end_bytes, expected_bytes: capacity_bytes });
-            }
+        if end_bytes > self.limit_bytes {
+            return Err(ConvertError::TooLong { name: self.input.name.clone(), limit_bytes: self.limit_bytes });
+        }
+        if let Some(expected_bytes) = self.capacity_bytes.filter(|capacity| bytes.is_empty() && end_bytes < *capacity) {
+            let name = self.input.name.clone();
+            return Err(ConvertError::TooShort { name, found_bytes: end_bytes, expected_bytes });
         }
         watch.reach(end_bytes);
         if bytes.is_empty() {

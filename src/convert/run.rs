@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use super::job::Cut;
 use super::lineup::Lineup;
 use super::loss::Loss;
-use super::origin::{Origin, Wish, check_framing};
+use super::origin::{Cutter, Origin, Wish, check_framing};
 use super::outflow::{self, Outflow, Place};
 use super::source::{self, Reading, Source};
 use super::target::{self, Tally, Works};
 use super::{ConvertError, Endpoint, Format, Request, Sparse, Watch, descriptor_file};
-use crate::disk::local::is_same_file;
+use crate::disk::local::{LocalKind, is_same_file, local_kind};
 use crate::disk::{LocalFile, PartFile};
-use crate::limits::SECTOR_BYTES;
+use crate::limits::{SECTOR_BYTES, ZERO_STEP_BYTES};
 use crate::wire::vmdk::{CreateType, DescriptorText, SparseLayout, StreamOptions, VmdkError};
 
 /// How the bytes got to the target.
@@ -74,24 +74,39 @@ impl Way {
 /// See [`ConvertError`]. There is no target then, and no part of one; a block device has undefined contents.
 pub fn convert(request: &Request, watch: &Watch) -> Result<Outcome, ConvertError> {
     let to = target_format(request)?;
-    check_endpoints(request, to)?;
-    let outcome = attempt(request, to, false, watch);
-    watch.ends();
-    match outcome {
-        Err(ConvertError::Source { error: VmdkError::GrainOrder { .. }, .. }) if is_file(&request.source) => {
+    let source = open(request)?;
+    check_endpoints(request, to, &source)?;
+    let restarts = matches!(source.reading, Reading::Stream { .. }) && !request.salvage;
+    if restarts && is_sequential(&request.target) {
+        // What has been sent cannot be taken back, so the order is found out first.
+        let through_tables = !check_framing(source, watch)?;
+        return attempt(request, to, open(request)?, through_tables, watch);
+    }
+    match attempt(request, to, source, false, watch) {
+        Err(ConvertError::Source { error: VmdkError::GrainOrder { .. }, .. }) if restarts => {
             // A target in the order of the disk cannot be made in the order of this stream. Its tables lead to the grains in any order;
             // that everything is in its place is checked first.
-            check_framing(source::open(&request.source, request.from)?, watch)?;
-            let outcome = attempt(request, to, true, watch);
-            watch.ends();
-            outcome
+            check_framing(open(request)?, watch)?;
+            attempt(request, to, open(request)?, true, watch)
         }
         outcome => outcome,
     }
 }
 
-fn attempt(request: &Request, to: Format, through_tables: bool, watch: &Watch) -> Result<Outcome, ConvertError> {
-    let source = source::open(&request.source, request.from)?;
+fn open(request: &Request) -> Result<Source, ConvertError> {
+    match request.salvage {
+        true => source::open_damaged(&request.source, request.from),
+        false => source::open(&request.source, request.from),
+    }
+}
+
+fn attempt(
+    request: &Request,
+    to: Format,
+    source: Source,
+    through_tables: bool,
+    watch: &Watch,
+) -> Result<Outcome, ConvertError> {
     let job = Conversion {
         from: source.format,
         to,
@@ -101,7 +116,9 @@ fn attempt(request: &Request, to: Format, through_tables: bool, watch: &Watch) -
         request,
         watch,
     };
-    job.run(source, through_tables)
+    let outcome = job.run(source, through_tables);
+    watch.ends();
+    outcome
 }
 
 /// A conversion under way.
@@ -208,8 +225,8 @@ impl Conversion<'_> {
         if shares && self.is_one_file(works) {
             let length_bytes = self.length_bytes.unwrap_or(0);
             file.set_length(length_bytes).map_err(&failed)?;
-            let tally = Tally { populated_bytes: length_bytes, shared: true, ..Tally::default() };
-            return Ok((tally, length_bytes));
+            let populated_bytes = works.origin.loader.flat.as_ref().map_or(Ok(0), |disk| disk.data_bytes())?;
+            return Ok((Tally { populated_bytes, shared: true, ..Tally::default() }, length_bytes));
         }
         // What was shared as a trial goes; pieces are shared one by one.
         file.set_length(0).map_err(&failed)?;
@@ -234,8 +251,14 @@ impl Conversion<'_> {
             let message = format!("{name}: the device has {device_bytes} bytes, the disk {length_bytes}");
             return Err(ConvertError::Request(message));
         }
+        if let Cutter::Pipe(pipe) = &mut works.origin.cutter {
+            pipe.limit_bytes = pipe.limit_bytes.min(device_bytes);
+        }
         // Old data must not show where the disk has holes, nor behind it.
-        device.zero(0..device_bytes).map_err(&failed)?;
+        for start_bytes in (0..device_bytes).step_by(ZERO_STEP_BYTES as usize) {
+            self.watch.check()?;
+            device.zero(start_bytes..(start_bytes + ZERO_STEP_BYTES).min(device_bytes)).map_err(&failed)?;
+        }
         let end_bytes = self.length_bytes.unwrap_or(device_bytes);
         let tally = target::to_raw(works, Some(end_bytes), self.request.sparse, device, false)?;
         self.watch.check()?;
@@ -301,7 +324,7 @@ fn shareable(source: &Source, sparse: Sparse) -> Option<LocalFile> {
         return None;
     }
     match &source.reading {
-        Reading::Flat(disk) => disk.any_file().cloned(),
+        Reading::Flat(disk) => disk.files().next().cloned(),
         Reading::Sparse { file, .. } => Some(file.clone()),
         Reading::Stream { .. } | Reading::Pipe { .. } => None,
     }
@@ -322,25 +345,31 @@ fn target_format(request: &Request) -> Result<Format, ConvertError> {
     }
 }
 
-fn check_endpoints(request: &Request, to: Format) -> Result<(), ConvertError> {
-    if let (Endpoint::Path(source), Endpoint::Path(target)) = (&request.source, &request.target)
-        && is_same_file(source, target)
-    {
-        let why = "source and target are the same";
+fn check_endpoints(request: &Request, to: Format, source: &Source) -> Result<(), ConvertError> {
+    if request.capacity_bytes.is_some() && source.length_bytes.is_some() {
+        let name = source.name.display();
+        return Err(ConvertError::Request(format!(
+            "{name}: its size is known; --capacity is for raw disks from a pipe"
+        )));
+    }
+    let Endpoint::Path(target) = &request.target else { return Ok(()) };
+    if source.is_read_from(target) || is_same_file(&source.name, target) {
+        let why = "the source would be overwritten while it is read";
         return Err(ConvertError::Request(format!("{}: {why}", target.display())));
     }
-    if to == Format::MonolithicFlat
-        && let (Endpoint::Path(source), Endpoint::Path(target)) = (&request.source, &request.target)
-        && is_same_file(source, &descriptor_file::flat_path(target)?)
-    {
+    if to == Format::MonolithicFlat && source.is_read_from(&descriptor_file::flat_path(target)?) {
         let why = "the source would be overwritten by the flat part of the target";
-        return Err(ConvertError::Request(format!("{}: {why}", source.display())));
+        return Err(ConvertError::Request(format!("{}: {why}", source.name.display())));
     }
     Ok(())
 }
 
-fn is_file(endpoint: &Endpoint) -> bool {
-    matches!(endpoint, Endpoint::Path(path) if path.is_file())
+/// Whether the target takes bytes from front to back only.
+fn is_sequential(endpoint: &Endpoint) -> bool {
+    match endpoint {
+        Endpoint::Standard => true,
+        Endpoint::Path(path) => matches!(local_kind(path), Ok(LocalKind::Sequential)),
+    }
 }
 
 /// The name of a file as it stands in a descriptor.

@@ -11,7 +11,7 @@ use super::loss::{Loss, Losses};
 use super::origin::Input;
 use super::{ConvertError, Watch};
 use crate::limits::SECTOR_BYTES;
-use crate::wire::vmdk::{DecodeLimits, Entry, Salvaged, Salvager, VmdkError};
+use crate::wire::vmdk::{Entry, Salvaged, Salvager, VmdkError};
 
 /// The good grains of a stream, in its own order.
 pub(super) struct SalvageCutter {
@@ -25,8 +25,8 @@ pub(super) struct SalvageCutter {
 }
 
 impl SalvageCutter {
-    pub(super) fn new(input: Input, limits: DecodeLimits, gather: Gather, losses: Losses) -> SalvageCutter {
-        let salvager = Some(Salvager::new(limits));
+    pub(super) fn new(input: Input, salvager: Salvager, gather: Gather, losses: Losses) -> SalvageCutter {
+        let salvager = Some(salvager);
         SalvageCutter { input, salvager, gather, ready: VecDeque::new(), losses, read_bytes: 0, failed: None }
     }
 

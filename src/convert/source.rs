@@ -11,7 +11,7 @@ use super::descriptor_file;
 use super::disk::FlatDisk;
 use super::{ConvertError, Endpoint, Format};
 use crate::disk::LocalFile;
-use crate::disk::local::{LocalKind, local_kind};
+use crate::disk::local::{LocalKind, is_same_file, local_kind};
 use crate::limits::{CONVERT_HEAD_BYTES, DISK_BYTES, SECTOR_BYTES, VMDK_DESCRIPTOR_SECTORS};
 use crate::wire::vmdk::{Descriptor, Header, Identified, VmdkError, identify};
 
@@ -25,6 +25,8 @@ pub(super) struct Source {
     pub(super) descriptor: Option<Descriptor>,
     /// Of a VMDK other than monolithicFlat.
     pub(super) header: Option<Header>,
+    /// The header was unreadable; the one used is that of the footer.
+    pub(super) damaged_head: bool,
     pub(super) reading: Reading,
 }
 
@@ -63,6 +65,38 @@ pub(super) fn open(endpoint: &Endpoint, given: Option<Format>) -> Result<Source,
     }
 }
 
+/// Opens a source that may be damaged: a stream whose header is unreadable is tried with the copy of it at its end.
+pub(super) fn open_damaged(endpoint: &Endpoint, given: Option<Format>) -> Result<Source, ConvertError> {
+    match (open(endpoint, given), endpoint) {
+        (Err(error @ (ConvertError::Source { .. } | ConvertError::Request(_))), Endpoint::Path(path)) => {
+            if given.is_some_and(|format| format != Format::StreamOptimized) {
+                return Err(error);
+            }
+            through_footer(path)?.ok_or(error)
+        }
+        (opened, _) => opened,
+    }
+}
+
+/// A stream by the copy of its header in the footer, if there is one: two sectors before the end.
+fn through_footer(path: &Path) -> Result<Option<Source>, ConvertError> {
+    let file = LocalFile::open(path).map_err(ConvertError::storage(path))?;
+    let length_bytes = file.length_bytes().map_err(ConvertError::storage(path))?;
+    let mut block = [0; SECTOR_BYTES as usize];
+    let found =
+        file.read_at(&mut block, length_bytes.saturating_sub(2 * SECTOR_BYTES)).map_err(ConvertError::storage(path))?;
+    let footer = Header::parse_stream(&block).ok().filter(|_| found == block.len());
+    Ok(footer.filter(|header| check_capacity(header).is_ok()).map(|header| Source {
+        name: path.to_owned(),
+        format: Format::StreamOptimized,
+        length_bytes: Some(header.capacity_bytes()),
+        descriptor: None,
+        header: Some(header),
+        damaged_head: true,
+        reading: Reading::Stream { file, header },
+    }))
+}
+
 /// What a file is when the user does not say.
 fn recognise(path: &Path, kind: LocalKind, head: &[u8], length_bytes: u64) -> Result<Format, ConvertError> {
     if kind == LocalKind::Device {
@@ -96,6 +130,7 @@ fn raw(file: LocalFile, length_bytes: u64) -> Source {
         length_bytes: Some(length_bytes),
         descriptor: None,
         header: None,
+        damaged_head: false,
         reading: Reading::Flat(FlatDisk::single(file, length_bytes)),
     }
 }
@@ -125,7 +160,7 @@ fn sparse(file: LocalFile, format: Format, head: &[u8]) -> Result<Source, Conver
     }
     let reading = if stream { Reading::Stream { file, header } } else { Reading::Sparse { file, header } };
     let length_bytes = Some(header.capacity_bytes());
-    Ok(Source { name, format, length_bytes, descriptor, header: Some(header), reading })
+    Ok(Source { name, format, length_bytes, descriptor, header: Some(header), damaged_head: false, reading })
 }
 
 /// Something that is read front to back: standard input, a named pipe.
@@ -161,7 +196,8 @@ fn open_pipe(name: PathBuf, mut rest: Box<dyn Read + Send>, given: Option<Format
         }
     };
     let length_bytes = header.map(|header| header.capacity_bytes());
-    Ok(Source { name, format, length_bytes, descriptor, header, reading: Reading::Pipe { head, rest } })
+    let reading = Reading::Pipe { head, rest };
+    Ok(Source { name, format, length_bytes, descriptor, header, damaged_head: false, reading })
 }
 
 fn first_block(head: &[u8]) -> Result<&[u8; SECTOR_BYTES as usize], VmdkError> {
@@ -215,6 +251,15 @@ impl Source {
             id[12..].copy_from_slice(&cid.to_be_bytes());
         }
         id
+    }
+
+    /// Whether a target at this path would take the place of a file that the source is read from.
+    pub(super) fn is_read_from(&self, target: &Path) -> bool {
+        match &self.reading {
+            Reading::Flat(disk) => disk.files().any(|file| is_same_file(file.path(), target)),
+            Reading::Sparse { file, .. } | Reading::Stream { file, .. } => is_same_file(file.path(), target),
+            Reading::Pipe { .. } => false,
+        }
     }
 
     /// What the source does not have and a target needs.

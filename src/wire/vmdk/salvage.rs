@@ -161,7 +161,8 @@ impl Salvager {
                 Stage::Known(header) => match rest.first_chunk() {
                     Some(block) => {
                         let header = *header;
-                        let complaint = Header::parse(block).and_then(|_| header.parse_footer(block, 0)).err();
+                        let same = Header::parse(block).and_then(|first| first.parse_footer(&header.to_block(), 0));
+                        let complaint = same.err();
                         self.begin(Ok(header), complaint, emit)?;
                         Some(SECTOR_BYTES as usize)
                     }
