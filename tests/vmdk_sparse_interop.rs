@@ -246,7 +246,7 @@ fn entries(header: &Header, file: &File) -> Vec<Entry> {
     for (table, sector) in (0..).zip(directory) {
         assert_ne!(sector, 0, "every table exists");
         let bytes = bytes_at(file, sector.into(), header.table_sectors());
-        entries.extend(header.read_table(table, &bytes, file_bytes).unwrap());
+        entries.extend(header.read_table(table, sector.into(), &bytes, file_bytes).unwrap());
     }
     assert_eq!(entries.len() as u64, header.grain_count());
     entries

@@ -70,7 +70,7 @@ fn report(command: &Convert, request: &Request, outcome: &Outcome, spent: &Spent
                 "path": name(&request.source), "format": outcome.from.name(), "capacityBytes": outcome.capacity_bytes,
             },
             "target": { "path": name(&request.target), "format": outcome.to.name(), "bytes": outcome.target_bytes },
-            "grains": outcome.grains,
+            "grains": outcome.has_grains().then_some(outcome.grains),
             "populatedBytes": outcome.populated_bytes,
             "zeroBytes": outcome.zero_bytes,
             "seconds": spent.seconds,
@@ -126,10 +126,11 @@ fn words(source: &Endpoint, verdict: &Verdict) -> String {
     let has_grains = verdict.grains > 0 || format.ends_with("Sparse") || format.starts_with("stream");
     let grains = if has_grains { format!(", {} grains ({populated})", verdict.grains) } else { String::new() };
     lines.push(format!("{}: {format}{capacity}{grains}", name(source)));
+    let salvage = if has_grains { "; `diskferry convert --salvage` reads what can be read" } else { "" };
     lines.push(match verdict.error_count {
         0 => "no errors".to_owned(),
-        1 => "1 error; `diskferry convert --salvage` reads what can be read".to_owned(),
-        count => format!("{count} errors; `diskferry convert --salvage` reads what can be read"),
+        1 => format!("1 error{salvage}"),
+        count => format!("{count} errors{salvage}"),
     });
     lines.join("\n")
 }
@@ -170,8 +171,10 @@ fn size(bytes: u64) -> String {
 /// it, having removed what was half done.
 fn stop_on_signals(watch: Arc<Watch>) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Before the work begins: from here on a signal is ours.
+    let signals = runtime.block_on(async { super::StopSignals::watch() })?;
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        runtime.block_on(super::stopped());
+        runtime.block_on(signals.wait());
         watch.stop();
         std::thread::sleep(Duration::from_millis(STOP_GRACE_MS));
         watch.abandon();

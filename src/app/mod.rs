@@ -46,17 +46,26 @@ fn control_runtime() -> Result<tokio::runtime::Runtime, Exit> {
     )
 }
 
-/// Resolves when somebody wants the program to end: Ctrl-C, SIGTERM, or the terminal is gone.
-async fn stopped() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let wait = async |kind| match signal(kind) {
-        Ok(mut signal) => drop(signal.recv().await),
-        Err(_) => std::future::pending().await,
-    };
-    tokio::select! {
-        () = wait(SignalKind::interrupt()) => {}
-        () = wait(SignalKind::terminate()) => {}
-        () = wait(SignalKind::hangup()) => {}
+/// What tells the program to end: Ctrl-C, SIGTERM, or the terminal is gone. From its making on, none of them ends the process by itself.
+struct StopSignals([tokio::signal::unix::Signal; 3]);
+
+impl StopSignals {
+    /// Begins to watch. To be called within a runtime.
+    fn watch() -> std::io::Result<StopSignals> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        let [interrupt, terminate, hangup] = kinds.map(signal);
+        Ok(StopSignals([interrupt?, terminate?, hangup?]))
+    }
+
+    /// Resolves when the first of them comes.
+    async fn wait(mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
     }
 }
 

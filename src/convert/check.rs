@@ -5,16 +5,15 @@
 
 use serde::Serialize;
 
-use super::disk::SparseDisk;
 use super::job::{Cut, Job};
 use super::lineup::{Bench, Line, Lineup};
 use super::loss::Losses;
 use super::origin::{Cutter, StreamCutter, Wish};
-use super::salvage::copy_of_table;
 use super::source::{self, Reading, Source};
+use super::sparse_disk::SparseDisk;
 use super::{ConvertBlame, ConvertError, Endpoint, Format, Watch};
 use crate::disk::LocalFile;
-use crate::limits::CONVERT_MESSAGES;
+use crate::limits::{CONVERT_MESSAGES, SECTOR_BYTES};
 use crate::wire::vmdk::{EndOfStream, Entry, Header, Level, Occupancy, Summary, VmdkError};
 
 /// What a check found.
@@ -165,7 +164,7 @@ fn sparse(file: LocalFile, header: Header, watch: &Watch, verdict: &mut Verdict)
     let mut occupancy = Occupancy::new(header.grain_sectors, header.first_grain_sector());
     let name = disk.file.path().to_owned();
     let mut used_end_sector = header.first_grain_sector();
-    for table in 0..disk.directory().len() as u64 {
+    for table in 0..disk.tables() {
         watch.check()?;
         let entries = match disk.table(table) {
             Ok(entries) => entries,
@@ -179,38 +178,22 @@ fn sparse(file: LocalFile, header: Header, watch: &Watch, verdict: &mut Verdict)
             let &Entry::At(sector) = entry else { continue };
             verdict.grains += 1;
             let lba_sectors = (table * u64::from(header.table_entries) + index) * header.grain_sectors;
-            verdict.populated_bytes += u64::from(header.grain_bytes())
-                .min(header.capacity_bytes() - lba_sectors * crate::limits::SECTOR_BYTES);
+            verdict.populated_bytes +=
+                u64::from(header.grain_bytes()).min(header.capacity_bytes() - lba_sectors * SECTOR_BYTES);
             used_end_sector = used_end_sector.max(u64::from(sector) + header.grain_sectors);
             if !occupancy.claim(sector) {
-                let error = VmdkError::GrainOverlap { table, sector };
+                let table_sector = disk.directory.get(table as usize).copied().unwrap_or(0);
+                let offset_bytes = u64::from(table_sector) * crate::limits::SECTOR_BYTES + index * 4;
+                let error = VmdkError::GrainOverlap { table, sector, offset_bytes };
                 verdict.error(ConvertError::source(&name)(error).to_string());
             }
         }
-        compare_copy(&disk, table, &entries, verdict);
     }
-    let unused_bytes = disk.file_bytes.saturating_sub(used_end_sector * crate::limits::SECTOR_BYTES);
+    let unused_bytes = disk.file_bytes.saturating_sub(used_end_sector * SECTOR_BYTES);
     if unused_bytes > 0 {
         verdict.warn(&format!("{unused_bytes} bytes at the end of the file belong to no grain"));
     }
     Ok(())
-}
-
-fn compare_copy(disk: &SparseDisk, table: u64, entries: &[Entry], verdict: &mut Verdict) {
-    if disk.header.redundant_directory_sector == 0 {
-        return;
-    }
-    let name = disk.file.path();
-    match copy_of_table(disk, table) {
-        None if entries.is_empty() => {}
-        None => verdict.error(format!("{}: the copy of grain table {table} cannot be read", name.display())),
-        Some(copy) => {
-            let differs = (0..).zip(copy.iter().zip(entries)).find(|(_, (one, other))| one != other);
-            if let Some((entry, _)) = differs {
-                verdict.error(ConvertError::source(name)(VmdkError::TableCopyDiffers { table, entry }).to_string());
-            }
-        }
-    }
 }
 
 impl Verdict {

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::disk::{FlatDisk, Stretch};
+use super::flat_disk::{FlatDisk, Stretch};
 use super::source::{Reading, Source};
 use super::{ConvertError, Format};
 use crate::disk::LocalFile;

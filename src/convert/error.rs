@@ -41,7 +41,11 @@ pub enum ConvertError {
         error: VmdkError,
     },
     /// An image of another family.
-    #[error("{}: this is a {kind} image, which diskferry does not read; `qemu-img convert -O raw` makes a raw disk of it", name.display())]
+    #[error(
+        "{}: this looks like {kind}; diskferry reads raw disks and VMDKs. Unpack or convert it first (`qemu-img convert -O raw` \
+         knows most images), or say --from raw if these bytes are the disk",
+        name.display()
+    )]
     Foreign {
         /// The source.
         name: PathBuf,

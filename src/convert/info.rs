@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::disk::SparseDisk;
 use super::origin::through_footer;
 use super::source::{self, Reading};
+use super::sparse_disk::SparseDisk;
 use super::{ConvertError, Endpoint, Format};
 use crate::disk::LocalFile;
 use crate::wire::vmdk::{Descriptor, Entry, Header};
@@ -127,7 +127,7 @@ fn count_grains(disk: &SparseDisk) -> Result<(u64, u64), ConvertError> {
     let header = &disk.header;
     let grain_bytes = u64::from(header.grain_bytes());
     let (mut grains, mut populated_bytes) = (0, 0);
-    for table in 0..disk.directory().len() as u64 {
+    for table in 0..disk.tables() {
         let first = table * u64::from(header.table_entries);
         let entries = disk.table(table)?;
         for (grain, _) in (first..).zip(&entries).filter(|(_, entry)| matches!(entry, Entry::At(_))) {

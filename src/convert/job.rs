@@ -7,9 +7,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::ConvertError;
-use super::disk::{FlatDisk, SparseDisk, inflate_into};
+use super::flat_disk::FlatDisk;
 use super::lineup::Bench;
 use super::loss::Losses;
+use super::sparse_disk::{SparseDisk, inflate_into};
 use crate::disk::LocalFile;
 use crate::limits::{CONVERT_PIECE_BYTES, SECTOR_BYTES};
 use crate::wire::vmdk::{CompressedGrain, Packed};

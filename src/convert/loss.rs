@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Loss {
-    /// Where on the disk; absent when only the place in the source is known.
+    /// Where on the disk; absent when only the place in the source is known, and then the length is that in the source.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offset_bytes: Option<u64>,
     /// How much.

@@ -17,8 +17,8 @@
 
 mod check;
 mod descriptor_file;
-mod disk;
 mod error;
+mod flat_disk;
 mod info;
 mod job;
 mod lineup;
@@ -28,6 +28,7 @@ mod outflow;
 mod run;
 mod salvage;
 mod source;
+mod sparse_disk;
 mod target;
 
 use std::path::{Path, PathBuf};

@@ -8,13 +8,14 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::disk::{FlatDisk, SparseDisk};
+use super::flat_disk::FlatDisk;
 use super::job::{Cut, From, GRAIN_BYTES, Gather, Job, Loader, Part};
 use super::loss::Losses;
-use super::salvage::{SalvageCutter, salvage_table};
+use super::salvage::{Contested, SalvageCutter, salvage_table};
 use super::source::{Reading, Source};
+use super::sparse_disk::SparseDisk;
 use super::{ConvertError, Watch};
-use crate::limits::{CONVERT_PIECE_BYTES, DISK_BYTES};
+use crate::limits::{CONVERT_PIECE_BYTES, DISK_BYTES, SECTOR_BYTES};
 use crate::wire::vmdk::{
     CompressedGrain, DecodeLimits, Decoder, Entry, Header, Occupancy, Piece, Salvager, Summary, VmdkError,
 };
@@ -64,6 +65,8 @@ pub(super) struct SparseCutter {
     /// Finds grains that overlap. Compressed ones carry their address instead.
     occupancy: Option<Occupancy>,
     losses: Option<Losses>,
+    /// When salvaging: what is claimed twice.
+    contested: Option<Contested>,
 }
 
 /// Grains of a stream, in its own order.
@@ -126,13 +129,23 @@ impl Source {
                     true => through_footer(&file, &header)?,
                     false => header,
                 };
-                let disk = Arc::new(SparseDisk::open(file, header)?);
+                let opened = if wish.salvage { SparseDisk::open_damaged } else { SparseDisk::open };
+                let disk = Arc::new(opened(file, header)?);
                 loader.sparse = Some(disk.clone());
                 let occupancy =
                     (!header.is_stream()).then(|| Occupancy::new(header.grain_sectors, header.first_grain_sector()));
                 let gather = Gather::new(wish.cut, header.grain_bytes().into());
                 let (ready, losses) = (VecDeque::new(), losses.clone());
-                Cutter::Sparse(Box::new(SparseCutter { disk, next_table: 0, gather, ready, occupancy, losses }))
+                let contested = losses.as_ref().map(|_| Contested::find(&disk));
+                Cutter::Sparse(Box::new(SparseCutter {
+                    disk,
+                    next_table: 0,
+                    gather,
+                    ready,
+                    occupancy,
+                    losses,
+                    contested,
+                }))
             }
             Reading::Pipe { head, rest } => {
                 let input = Input { name: name.clone(), head: Some(head), rest };
@@ -236,7 +249,7 @@ impl FlatCutter {
 
 impl SparseCutter {
     fn next(&mut self, watch: &Watch) -> Result<Option<Job>, ConvertError> {
-        let tables = self.disk.directory().len() as u64;
+        let tables = self.disk.tables();
         loop {
             if let Some(job) = self.ready.pop_front() {
                 watch.reach(job.offset_bytes);
@@ -247,9 +260,9 @@ impl SparseCutter {
             }
             let table = self.next_table;
             self.next_table += 1;
-            let entries = match (self.disk.table(table), &self.losses) {
-                (Err(_), Some(losses)) => salvage_table(&self.disk, table, losses),
-                (entries, _) => entries?,
+            let entries = match &self.losses {
+                Some(losses) => salvage_table(&self.disk, table, Some(losses)),
+                None => self.disk.table(table)?,
             };
             self.take(table, &entries)?;
         }
@@ -262,15 +275,22 @@ impl SparseCutter {
         for (grain, entry) in (first..).zip(entries) {
             let &Entry::At(sector) = entry else { continue };
             let at_bytes = grain * grain_bytes;
-            if self.occupancy.as_mut().is_some_and(|occupancy| !occupancy.claim(sector)) {
-                let error = ConvertError::source(self.disk.file.path())(VmdkError::GrainOverlap { table, sector });
-                match &self.losses {
-                    None => return Err(error),
-                    Some(losses) => losses.add(at_bytes, grain_bytes, error.to_string()),
-                }
-                continue;
-            }
             let length = grain_bytes.min(header.capacity_bytes() - at_bytes) as usize;
+            if let (Some(contested), Some(losses)) = (&self.contested, &self.losses) {
+                if contested.contains(sector) {
+                    let reason = format!("grain table {table}: the grain at sector {sector} overlaps another one");
+                    losses.add(at_bytes, length as u64, reason);
+                    continue;
+                }
+            } else if self.occupancy.as_mut().is_some_and(|occupancy| !occupancy.claim(sector)) {
+                let table_sector = self.disk.directory.get(table as usize).copied().unwrap_or(0);
+                let offset_bytes = u64::from(table_sector) * SECTOR_BYTES + (grain - first) * 4;
+                return Err(ConvertError::source(self.disk.file.path())(VmdkError::GrainOverlap {
+                    table,
+                    sector,
+                    offset_bytes,
+                }));
+            }
             let part = Part { at_bytes, length, from: From::Stored { sector } };
             // Tables are walked in the order of the disk.
             self.ready.extend(self.gather.add(part).ok().flatten());
@@ -315,7 +335,7 @@ impl StreamCutter {
         self.ordered &= lba_sectors >= self.last_lba_sectors;
         self.largest_bytes = self.largest_bytes.max(grain.data.len());
         let previous_sectors = std::mem::replace(&mut self.last_lba_sectors, lba_sectors);
-        let (at_bytes, length) = (grain.lba_sectors * crate::limits::SECTOR_BYTES, grain.disk_bytes as usize);
+        let (at_bytes, length) = (grain.lba_sectors * SECTOR_BYTES, grain.disk_bytes as usize);
         match self.gather.add(Part { at_bytes, length, from: From::Deflated(grain) }) {
             Ok(job) => self.ready.extend(job),
             Err(_) => {

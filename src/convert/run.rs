@@ -68,6 +68,13 @@ impl Way {
     }
 }
 
+impl Outcome {
+    /// Whether the target consists of grains.
+    pub fn has_grains(&self) -> bool {
+        matches!(self.to, Format::StreamOptimized | Format::MonolithicSparse)
+    }
+}
+
 /// Converts.
 ///
 /// # Errors
@@ -107,11 +114,12 @@ fn attempt(
     through_tables: bool,
     watch: &Watch,
 ) -> Result<Outcome, ConvertError> {
+    let length_bytes = source.length_bytes.or(request.capacity_bytes);
     let job = Conversion {
         from: source.format,
         to,
-        content_id: source.content_id(),
-        length_bytes: source.length_bytes.or(request.capacity_bytes),
+        content_id: source.content_id(length_bytes),
+        length_bytes,
         cut: if to == Format::Raw || to == Format::MonolithicFlat { Cut::Neighbours } else { Cut::Windows },
         request,
         watch,

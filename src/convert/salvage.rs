@@ -3,15 +3,15 @@
 //! Called by [`super::origin`] when the user asks for it. A grain counts only when its own checksum does (streams) or its place is
 //! possible (sparse files); everything else reads as zeros and is listed.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
-use super::disk::{SparseDisk, read_sectors};
 use super::job::{From, Gather, Job, Part};
 use super::loss::{Loss, Losses};
 use super::origin::Input;
+use super::sparse_disk::{SparseDisk, read_sectors};
 use super::{ConvertError, Watch};
 use crate::limits::SECTOR_BYTES;
-use crate::wire::vmdk::{Entry, Salvaged, Salvager, VmdkError};
+use crate::wire::vmdk::{Entry, Header, Occupancy, Salvaged, Salvager};
 
 /// The good grains of a stream, in its own order.
 pub(super) struct SalvageCutter {
@@ -21,13 +21,24 @@ pub(super) struct SalvageCutter {
     ready: VecDeque<Job>,
     losses: Losses,
     read_bytes: u64,
+    /// Known once it has been read.
+    header: Option<Header>,
     failed: Option<ConvertError>,
 }
 
 impl SalvageCutter {
     pub(super) fn new(input: Input, salvager: Salvager, gather: Gather, losses: Losses) -> SalvageCutter {
         let salvager = Some(salvager);
-        SalvageCutter { input, salvager, gather, ready: VecDeque::new(), losses, read_bytes: 0, failed: None }
+        SalvageCutter {
+            input,
+            salvager,
+            gather,
+            ready: VecDeque::new(),
+            losses,
+            read_bytes: 0,
+            header: None,
+            failed: None,
+        }
     }
 
     pub(super) fn next(&mut self, watch: &Watch) -> Result<Option<Job>, ConvertError> {
@@ -77,7 +88,7 @@ impl SalvageCutter {
 
     fn take(&mut self, piece: Salvaged) {
         match piece {
-            Salvaged::Header(_) => {}
+            Salvaged::Header(header) => self.header = Some(header),
             Salvaged::Grain { lba_sectors, disk_bytes, mut data, .. } => {
                 data.truncate(disk_bytes as usize);
                 let (at_bytes, length) = (lba_sectors * SECTOR_BYTES, data.len());
@@ -93,45 +104,86 @@ impl SalvageCutter {
             Salvaged::Lost { stream_offset_bytes, length_bytes, reason, lba_sectors } => {
                 let reason = format!("stream offset {stream_offset_bytes}: {reason}");
                 let offset_bytes = lba_sectors.map(|lba| lba * SECTOR_BYTES);
-                self.losses.push(Loss { offset_bytes, length_bytes, reason });
+                let of_disk_bytes = self.header.zip(offset_bytes).map(|(header, at_bytes)| {
+                    u64::from(header.grain_bytes()).min(header.capacity_bytes().saturating_sub(at_bytes))
+                });
+                self.losses.push(Loss { offset_bytes, length_bytes: of_disk_bytes.unwrap_or(length_bytes), reason });
             }
         }
     }
 }
 
-/// The entries of a table that cannot be read as it should be: its copy if that is whole, else those that are possible.
-pub(super) fn salvage_table(disk: &SparseDisk, table: u64, losses: &Losses) -> Vec<Entry> {
-    let header = &disk.header;
-    let covers_bytes = u64::from(header.table_entries) * u64::from(header.grain_bytes());
-    let note = |reason: String| {
-        let start_bytes = table * covers_bytes;
-        losses.add(start_bytes, covers_bytes.min(header.capacity_bytes().saturating_sub(start_bytes)), reason);
-    };
-    if let Some(entries) = copy_of_table(disk, table) {
-        return entries;
-    }
-    let sector = disk.directory().get(table as usize).copied().unwrap_or(0);
-    let bytes = match read_sectors(&disk.file, sector.into(), header.table_sectors(), disk.file_bytes) {
-        Ok(bytes) => bytes,
-        Err(error) => {
-            note(error.to_string());
-            return Vec::new();
+/// Which places of a sparse file are claimed more than once: no claimant can be trusted.
+pub(super) struct Contested {
+    sectors: BTreeSet<u32>,
+    grain_sectors: u64,
+}
+
+impl Contested {
+    pub(super) fn find(disk: &SparseDisk) -> Contested {
+        let header = &disk.header;
+        let mut occupancy = Occupancy::new(header.grain_sectors, header.first_grain_sector());
+        let mut sectors = BTreeSet::new();
+        for table in 0..disk.tables() {
+            for entry in salvage_table(disk, table, None) {
+                if let Entry::At(sector) = entry
+                    && !occupancy.claim(sector)
+                {
+                    sectors.insert(sector);
+                }
+            }
         }
-    };
+        Contested { sectors, grain_sectors: header.grain_sectors }
+    }
+
+    pub(super) fn contains(&self, sector: u32) -> bool {
+        let reach = self.grain_sectors as u32 - 1;
+        self.sectors.range(sector.saturating_sub(reach)..=sector.saturating_add(reach)).next().is_some()
+    }
+}
+
+/// The entries of a table of a damaged disk: what either copy of it says, where they do not contradict each other.
+pub(super) fn salvage_table(disk: &SparseDisk, table: u64, losses: Option<&Losses>) -> Vec<Entry> {
+    let header = &disk.header;
     let grain_bytes = u64::from(header.grain_bytes());
     let first = table * u64::from(header.table_entries);
-    let words = bytes.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word));
+    let count = u64::from(header.table_entries).min(header.grain_count().saturating_sub(first));
+    let note = |grain: u64, grains: u64, reason: String| {
+        let start_bytes = grain * grain_bytes;
+        let end_bytes = (start_bytes + grains * grain_bytes).min(header.capacity_bytes());
+        if let Some(losses) = losses {
+            losses.add(start_bytes, end_bytes - start_bytes, reason);
+        }
+    };
+    let copies = [Some(&disk.directory), disk.copies.as_ref()].into_iter().flatten();
+    let sectors = copies.filter_map(|directory| directory.get(table as usize).copied().filter(|sector| *sector != 0));
+    let mut words = Vec::new();
+    let mut failed = None;
+    for sector in sectors {
+        match read_sectors(&disk.file, sector.into(), header.table_sectors()) {
+            Ok(bytes) => words.push(bytes),
+            Err(error) => failed = Some(error.to_string()),
+        }
+    }
+    if let (true, Some(reason)) = (words.is_empty(), failed) {
+        note(first, count, reason);
+    }
     let mut entries = Vec::new();
-    for (grain, sector) in (first..).zip(words).take_while(|(grain, _)| *grain < header.grain_count()) {
-        let end_bytes = u64::from(sector) * SECTOR_BYTES + grain_bytes;
-        entries.push(match sector {
-            0 | 1 => Entry::Absent,
-            _ if u64::from(sector) >= header.descriptor_sectors && end_bytes <= disk.file_bytes => Entry::At(sector),
-            _ => {
-                let entry = grain - first;
-                let offset_bytes = u64::from(sector) * SECTOR_BYTES;
-                let error = VmdkError::EntryBeyondFile { table, entry, offset_bytes, file_bytes: disk.file_bytes };
-                losses.add(grain * grain_bytes, grain_bytes, error.to_string());
+    if words.is_empty() {
+        return entries;
+    }
+    for entry in 0..count {
+        let said = words.iter().filter_map(|bytes| bytes.as_chunks::<4>().0.get(entry as usize));
+        let mut judged: Vec<Result<Entry, u32>> =
+            said.map(|word| judge_entry(disk, u32::from_le_bytes(*word))).collect();
+        judged.dedup();
+        entries.push(match judged.as_slice() {
+            [Ok(entry)] => *entry,
+            [Ok(Entry::At(sector)), Ok(Entry::Absent) | Err(_)]
+            | [Ok(Entry::Absent) | Err(_), Ok(Entry::At(sector))] => Entry::At(*sector),
+            other => {
+                let what = if other.iter().all(Result::is_err) { "impossible" } else { "contradictory" };
+                note(first + entry, 1, format!("grain table {table}, entry {entry}: {what}"));
                 Entry::Absent
             }
         });
@@ -139,18 +191,14 @@ pub(super) fn salvage_table(disk: &SparseDisk, table: u64, losses: &Losses) -> V
     entries
 }
 
-/// The same table through the redundant directory.
-pub(super) fn copy_of_table(disk: &SparseDisk, table: u64) -> Option<Vec<Entry>> {
+/// What an entry means; an impossible one is its own error.
+fn judge_entry(disk: &SparseDisk, word: u32) -> Result<Entry, u32> {
     let header = &disk.header;
-    if header.redundant_directory_sector == 0 {
-        return None;
-    }
-    let redundant = crate::wire::vmdk::Header { directory_sector: header.redundant_directory_sector, ..*header };
-    let sectors = redundant.directory_sectors();
-    let bytes = read_sectors(&disk.file, redundant.directory_sector, sectors, disk.file_bytes).ok()?;
-    let directory = redundant.read_directory(&bytes, disk.file_bytes).ok()?;
-    match directory.get(usize::try_from(table).ok()?).copied() {
-        None | Some(0) => None,
-        Some(sector) => disk.table_at(table, sector.into()).ok(),
+    let offset_bytes = u64::from(word) * SECTOR_BYTES;
+    match word {
+        0 => Ok(Entry::Absent),
+        1 if header.has_zero_grain_entries() => Ok(Entry::Zero),
+        _ if u64::from(word) < header.first_grain_sector() || offset_bytes >= disk.file_bytes => Err(word),
+        _ => Ok(Entry::At(word)),
     }
 }

@@ -2,17 +2,17 @@
 //!
 //! Called by [`super::run`], [`super::check`] and [`super::info`]. The content decides what a file is, never a file inside it: a block
 //! device is always raw unless the user says otherwise, because what is on it was written by a stranger, and a text file is
-//! only taken for a descriptor when it is small and named so.
+//! only taken for a descriptor when it is named so.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::descriptor_file;
-use super::disk::FlatDisk;
+use super::flat_disk::FlatDisk;
 use super::{ConvertError, Endpoint, Format};
 use crate::disk::LocalFile;
 use crate::disk::local::{LocalKind, is_same_file, local_kind};
-use crate::limits::{CONVERT_HEAD_BYTES, DISK_BYTES, SECTOR_BYTES, VMDK_DESCRIPTOR_SECTORS};
+use crate::limits::{CONVERT_HEAD_BYTES, DISK_BYTES, SECTOR_BYTES};
 use crate::wire::vmdk::{Descriptor, Header, Identified, VmdkError, identify};
 
 /// A source that has been opened and recognised.
@@ -58,7 +58,7 @@ pub(super) fn open(endpoint: &Endpoint, given: Option<Format>) -> Result<Source,
     let mut head = vec![0; CONVERT_HEAD_BYTES];
     let found = file.read_at(&mut head, 0).map_err(ConvertError::storage(path))?;
     head.truncate(found);
-    match given.map_or_else(|| recognise(path, kind, &head, length_bytes), Ok)? {
+    match given.map_or_else(|| recognise(path, kind, &head), Ok)? {
         Format::Raw => Ok(raw(file, length_bytes)),
         Format::MonolithicFlat => descriptor_file::open(file, length_bytes),
         format => sparse(file, format, &head),
@@ -98,7 +98,7 @@ fn through_footer(path: &Path) -> Result<Option<Source>, ConvertError> {
 }
 
 /// What a file is when the user does not say.
-fn recognise(path: &Path, kind: LocalKind, head: &[u8], length_bytes: u64) -> Result<Format, ConvertError> {
+fn recognise(path: &Path, kind: LocalKind, head: &[u8]) -> Result<Format, ConvertError> {
     if kind == LocalKind::Device {
         return Ok(Format::Raw);
     }
@@ -106,9 +106,7 @@ fn recognise(path: &Path, kind: LocalKind, head: &[u8], length_bytes: u64) -> Re
     match identify(head) {
         Identified::StreamOptimized => Ok(Format::StreamOptimized),
         Identified::MonolithicSparse => Ok(Format::MonolithicSparse),
-        Identified::Descriptor if named_vmdk && length_bytes <= VMDK_DESCRIPTOR_SECTORS * SECTOR_BYTES => {
-            Ok(Format::MonolithicFlat)
-        }
+        Identified::Descriptor if named_vmdk => Ok(Format::MonolithicFlat),
         Identified::Foreign(kind) => Err(ConvertError::Foreign { name: path.to_owned(), kind }),
         Identified::Raw if named_vmdk && !is_flat_extent(path) => Err(ConvertError::Request(format!(
             "{}: named .vmdk, but neither a VMDK nor a descriptor; if it is a raw disk say --from raw",
@@ -227,13 +225,14 @@ fn embedded_descriptor(
     // A header that exists has these within bounds.
     let length = (header.descriptor_sectors * SECTOR_BYTES) as usize;
     let bytes = read(header.descriptor_sector * SECTOR_BYTES, length)?;
-    Ok(Descriptor::parse(&bytes).map(Some))
+    Ok(Descriptor::parse_embedded(&bytes).map(Some))
 }
 
 impl Source {
     /// Identity of the content, for the descriptor of a target: that of the source if it has one, else one made of its size and its
-    /// beginning, where partition tables and file systems have their own identities.
-    pub(super) fn content_id(&self) -> [u8; 16] {
+    /// beginning, where partition tables and file systems have their own identities. The same bytes have the same identity, however they
+    /// come, so no more of them than a pipe has shown can count.
+    pub(super) fn content_id(&self, length_bytes: Option<u64>) -> [u8; 16] {
         if let Some(id) = self.descriptor.as_ref().and_then(|descriptor| descriptor.long_content_id) {
             return id;
         }
@@ -246,7 +245,7 @@ impl Source {
             Reading::Pipe { head, .. } => head.clone(),
             Reading::Sparse { .. } | Reading::Stream { .. } => Vec::new(),
         };
-        let mut id = content_id_of(self.length_bytes.unwrap_or(0), &beginning);
+        let mut id = content_id_of(length_bytes.unwrap_or(0), &beginning);
         if let Some(cid) = self.descriptor.as_ref().and_then(|descriptor| descriptor.cid) {
             id[12..].copy_from_slice(&cid.to_be_bytes());
         }

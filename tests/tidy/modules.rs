@@ -100,6 +100,9 @@ fn is_root(path: &str) -> bool {
             | ["src", "bin", _, "main.rs"]
             | ["tests" | "benches", _]
             | ["tests" | "benches", _, "main.rs"]
+            // The fuzz targets are a package of their own.
+            | ["tests", "fuzz", "lib.rs"]
+            | ["tests", "fuzz", "targets", _]
     )
 }
 

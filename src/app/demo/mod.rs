@@ -33,6 +33,8 @@ use report::Report;
 pub(super) enum DemoError {
     #[error("the demo's directory {}: {error}", path.display())]
     Directory { path: PathBuf, error: std::io::Error },
+    #[error("signals cannot be watched: {0}")]
+    Signals(std::io::Error),
     #[error(transparent)]
     Source(#[from] source_disk::SourceError),
     #[error("{}: {error}", path.display())]
@@ -61,9 +63,13 @@ pub(super) fn run(demo: &Demo) -> Exit {
         Err(error) => return failed(&error),
     };
     let outcome = runtime.block_on(async {
+        let signals = match super::StopSignals::watch() {
+            Ok(signals) => signals,
+            Err(error) => return Some(Err(DemoError::Signals(error))),
+        };
         tokio::select! {
             outcome = play(demo, &stage.dir) => Some(outcome),
-            () = super::stopped() => None,
+            () = signals.wait() => None,
         }
     });
     if outcome.is_none() {
@@ -87,7 +93,7 @@ pub(super) fn run(demo: &Demo) -> Exit {
 fn failed(error: &DemoError) -> Exit {
     eprintln!("diskferry: {}", crate::app::with_causes(error));
     match error {
-        DemoError::Directory { .. } | DemoError::File { .. } | DemoError::Source(_) => Exit::Io,
+        DemoError::Directory { .. } | DemoError::Signals(_) | DemoError::File { .. } | DemoError::Source(_) => Exit::Io,
         DemoError::Start(StartError::Configuration(_)) => Exit::Configuration,
         DemoError::Start(StartError::Io { .. }) => Exit::Io,
         _ => Exit::Failed,

@@ -17,8 +17,8 @@ use super::decoder::{EndOfStream, Piece, Summary};
 use super::descriptor::parent_of;
 use super::header::{Layout, u32_at};
 use super::marker::{LEAD_BYTES, Lead, MarkerKind};
-use super::stored::{TAIL_BYTES, find_footer};
-use super::tables::{Block, Tables};
+use super::stored::{GD_OFFSET_FIELD_BYTES, TAIL_BYTES, find_footer};
+use super::tables::{Announced, Arrival, Block, Tables};
 use super::{CompressedGrain, Header, VmdkError, is_zero};
 use crate::limits::{SECTOR_BYTES, VMDK_METADATA_SECTORS};
 
@@ -26,9 +26,10 @@ use crate::limits::{SECTOR_BYTES, VMDK_METADATA_SECTORS};
 #[derive(Debug)]
 pub(super) struct Body {
     pub(super) header: Header,
-    footer: Option<Header>,
+    /// The footer, and where it is in the stream.
+    footer: Option<(Header, u64)>,
     layout: Layout,
-    tables: Tables,
+    pub(super) tables: Tables,
     descriptor: Vec<u8>,
     /// Sectors of front tables still to come, descending.
     front_places: Vec<u32>,
@@ -149,8 +150,12 @@ impl Body {
             return Err(VmdkError::ContainerTooLong { offset_bytes });
         };
         let header = &self.header;
-        if !self.tables.record_grain(lba_sectors / header.grain_sectors, sector) {
-            return Err(VmdkError::GrainDuplicate { offset_bytes, lba_sectors });
+        match self.tables.record_grain(lba_sectors / header.grain_sectors, sector) {
+            Arrival::Fresh => {}
+            Arrival::Again => return Err(VmdkError::GrainDuplicate { offset_bytes, lba_sectors }),
+            Arrival::BehindTable { table_sector } => {
+                return Err(VmdkError::GrainBehindTable { offset_bytes, lba_sectors, table_sector });
+            }
         }
         let disk_sectors = header.grain_sectors.min(header.capacity_sectors - lba_sectors);
         let disk_bytes = (disk_sectors * SECTOR_BYTES) as u32;
@@ -307,7 +312,7 @@ impl Body {
             }
             MarkerKind::Directory => self.tables.directory_block(first, position, block),
             MarkerKind::Footer => {
-                self.footer = Some(self.header.parse_footer(block, offset_bytes)?);
+                self.footer = Some((self.header.parse_footer(block, offset_bytes)?, offset_bytes));
             }
             _ => {}
         }
@@ -365,7 +370,9 @@ impl Body {
     }
 
     fn verify(&self) -> Result<(), VmdkError> {
-        self.tables.verify(self.footer.unwrap_or(self.header).directory_sector)
+        let (header, offset_bytes) = self.footer.unwrap_or((self.header, 0));
+        let offset_bytes = offset_bytes + GD_OFFSET_FIELD_BYTES;
+        self.tables.verify(&Announced { sector: header.directory_sector, offset_bytes })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The descriptor: the text that describes a VMDK, inside it or in a file of its own, read strictly.
 //!
-//! [`Descriptor::parse`] is for whoever opens a file the user named; of a descriptor inside a received stream
-//! [`super::Decoder`] looks at the parent alone. What writers differ in is accepted: the case of keywords, CRLF, spaces, NULs
+//! [`Descriptor::parse`] is for whoever opens a file the user named, [`Descriptor::parse_embedded`] for one inside a VMDK, which
+//! opens nothing; of a descriptor inside a received stream [`super::Decoder`] looks at the parent alone. What writers differ in is accepted: the case of keywords, CRLF, spaces, NULs
 //! behind the text, `encoding=`, any first line. A file name that comes out of here is the name of a file, never a path.
 //! [`DescriptorText`] writes descriptors.
 
@@ -36,21 +36,34 @@ impl Descriptor {
     /// Reads a descriptor of up to 64 KiB. NULs at its end do not belong to it.
     ///
     /// # Errors
-    /// What is wrong with which line: [`VmdkError::DescriptorNul`], [`VmdkError::DescriptorEncoding`],
+    /// What is wrong with which line: [`VmdkError::DescriptorEncoding`],
     /// [`VmdkError::DescriptorLine`], [`VmdkError::DescriptorValue`], [`VmdkError::DescriptorRepeats`],
     /// [`VmdkError::DescriptorTooMany`], [`VmdkError::ExtentField`], [`VmdkError::ExtentFile`]; and
     /// [`VmdkError::DescriptorOversized`].
     pub fn parse(bytes: &[u8]) -> Result<Self, VmdkError> {
+        Self::read(bytes, Names::Checked)
+    }
+
+    /// Reads the descriptor inside a VMDK. File names in it mean nothing, because the file is at hand: whatever stands there is
+    /// accepted, in whatever encoding, and [`Extent::file`] is `None` where [`parse`](Self::parse) would refuse it.
+    ///
+    /// # Errors
+    /// Those of [`parse`](Self::parse) about everything else.
+    pub fn parse_embedded(bytes: &[u8]) -> Result<Self, VmdkError> {
+        Self::read(bytes, Names::Ignored)
+    }
+
+    fn read(bytes: &[u8], names: Names) -> Result<Self, VmdkError> {
         if bytes.len() > DESCRIPTOR_BYTES {
             return Err(VmdkError::DescriptorOversized { found_bytes: bytes.len(), limit_bytes: DESCRIPTOR_BYTES });
         }
-        let bytes = without_padding(bytes)?;
+        let bytes = without_padding(bytes);
         let mut reading = Reading::default();
         for (line, content) in (1..).zip(bytes.split(|&byte| byte == b'\n')) {
             if line > VMDK_DESCRIPTOR_LINES {
                 return Err(VmdkError::DescriptorTooMany { line, what: "lines", limit: VMDK_DESCRIPTOR_LINES });
             }
-            reading.line(line, content)?;
+            reading.line(line, content, names)?;
         }
         Ok(Self {
             cid: reading.cid,
@@ -70,6 +83,13 @@ impl Descriptor {
     }
 }
 
+/// Whether the names of files in it matter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Names {
+    Checked,
+    Ignored,
+}
+
 /// What has been read so far.
 #[derive(Default)]
 struct Reading {
@@ -85,14 +105,19 @@ struct Reading {
 }
 
 impl Reading {
-    fn line(&mut self, line: usize, content: &[u8]) -> Result<(), VmdkError> {
+    fn line(&mut self, line: usize, content: &[u8], names: Names) -> Result<(), VmdkError> {
         let content = content.trim_ascii();
         if content.is_empty() || content.starts_with(b"#") {
             return Ok(());
         }
+        if names == Names::Ignored
+            && let Some((access, rest)) = Access::of_line(&String::from_utf8_lossy(content))
+        {
+            return self.extent(line, access, rest, names);
+        }
         let content = std::str::from_utf8(content).map_err(|_| VmdkError::DescriptorEncoding { line })?;
         if let Some((access, rest)) = Access::of_line(content) {
-            return self.extent(line, access, rest);
+            return self.extent(line, access, rest, names);
         }
         let (key, value) = content.split_once('=').ok_or(VmdkError::DescriptorLine { line })?;
         let key = key.trim_ascii_end();
@@ -101,11 +126,11 @@ impl Reading {
         self.pair(line, key, value.ok_or(VmdkError::DescriptorLine { line })?)
     }
 
-    fn extent(&mut self, line: usize, access: Access, rest: &str) -> Result<(), VmdkError> {
+    fn extent(&mut self, line: usize, access: Access, rest: &str, names: Names) -> Result<(), VmdkError> {
         if self.extents.len() >= VMDK_EXTENTS {
             return Err(VmdkError::DescriptorTooMany { line, what: "extents", limit: VMDK_EXTENTS });
         }
-        let extent = extent::parse(line, access, rest, self.sectors)?;
+        let extent = extent::parse(line, access, rest, self.sectors, names)?;
         self.sectors += extent.sectors;
         self.extents.push(extent);
         Ok(())
@@ -158,17 +183,9 @@ fn set<T>(
     Ok(())
 }
 
-/// The text in front of the NULs that fill its sectors.
-fn without_padding(bytes: &[u8]) -> Result<&[u8], VmdkError> {
-    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
-    let (text, padding) = bytes.split_at(end);
-    match padding.iter().position(|&byte| byte != 0) {
-        None => Ok(text),
-        Some(position) => {
-            let line = text.split(|&byte| byte == b'\n').count();
-            Err(VmdkError::DescriptorNul { line, offset_bytes: end + position })
-        }
-    }
+/// The text ends at the first NUL, as for every reader. What follows is nobody's: qemu-img writes a shorter text over a longer one.
+fn without_padding(bytes: &[u8]) -> &[u8] {
+    bytes.split(|&byte| byte == 0).next().unwrap_or_default()
 }
 
 /// A value without the quotes around it; `None` when there is one quote, or more than two.

@@ -76,14 +76,6 @@ pub enum VmdkError {
         /// Longest one accepted.
         limit_bytes: usize,
     },
-    /// Text follows the NUL that ends a descriptor.
-    #[error("descriptor line {line}: byte {offset_bytes} of the descriptor follows a NUL; only more of them may")]
-    DescriptorNul {
-        /// The line with the first NUL.
-        line: usize,
-        /// The first byte behind it that is not NUL, from the beginning of the descriptor.
-        offset_bytes: usize,
-    },
     /// A line is not text.
     #[error("descriptor line {line}: not in UTF-8, the only encoding supported for what is not a comment")]
     DescriptorEncoding {
@@ -174,6 +166,16 @@ pub enum VmdkError {
         /// Its disk address in sectors.
         lba_sectors: u64,
     },
+    /// A grain came behind the table of its range, which had been found to list exactly the grains before it.
+    #[error("grain at offset {offset_bytes}: LBA {lba_sectors} follows its grain table at sector {table_sector}")]
+    GrainBehindTable {
+        /// Where the grain is in the stream.
+        offset_bytes: u64,
+        /// Its disk address in sectors.
+        lba_sectors: u64,
+        /// Sector of the table.
+        table_sector: u32,
+    },
     /// A grain claims no data.
     #[error("grain at offset {offset_bytes}: no data for LBA {lba_sectors}")]
     GrainEmpty {
@@ -257,22 +259,30 @@ pub enum VmdkError {
 
     // ------------------------------------------------------------ the sender: tables, footer, end
     /// The grain directory is not where the header or footer says.
-    #[error("the grain directory announced at sector {sector} did not arrive there")]
+    #[error("gdOffset at offset {offset_bytes}: no grain directory is at sector {sector}, where one is announced")]
     DirectoryMissing {
+        /// Where the field that announces it is in the file.
+        offset_bytes: u64,
         /// Announced sector; all ones when none was announced.
         sector: u64,
     },
     /// A grain table is not where the directory says.
-    #[error("grain table {table} announced at sector {sector} did not arrive there")]
+    #[error("directory entry at offset {offset_bytes}: sector {sector} is not where grain table {table} arrived")]
     TableMissing {
+        /// Where the entry is in the stream.
+        offset_bytes: u64,
         /// Index in the directory.
         table: u64,
-        /// Announced sector.
+        /// Announced sector; 0 for a table that does not exist.
         sector: u32,
     },
     /// A grain table does not list exactly the grains that were received.
-    #[error("grain table {table} lists {listed} grains that do not match the {received} received")]
+    #[error(
+        "offset {offset_bytes}: grain table {table} lists {listed} grains that do not match the {received} received"
+    )]
     TableMismatch {
+        /// Where the table is in the stream, or its entry in the directory when there is none.
+        offset_bytes: u64,
         /// Index in the directory.
         table: u64,
         /// Grains listed in the table.
@@ -291,20 +301,38 @@ pub enum VmdkError {
         expected_sectors: u64,
     },
     /// Two table entries name overlapping places.
-    #[error("grain table {table}: the grain at sector {sector} overlaps another one")]
+    #[error("grain table {table}, entry at offset {offset_bytes}: the grain at sector {sector} overlaps another one")]
     GrainOverlap {
+        /// Where the second entry is in the file.
+        offset_bytes: u64,
         /// Index of the table with the second entry.
         table: u64,
         /// Sector of the second grain.
         sector: u32,
     },
     /// The two copies of a grain table are not the same.
-    #[error("grain table {table}: the two copies differ at entry {entry}")]
+    #[error("grain table {table}, entry {entry} at offset {offset_bytes}: the copy of the table differs")]
     TableCopyDiffers {
+        /// Where the first entry that differs is in the file.
+        offset_bytes: u64,
         /// Index in the directory.
         table: u64,
-        /// The first entry that differs.
+        /// Index of that entry in the table.
         entry: u64,
+    },
+    /// Of the two directories one names a table and the other does not.
+    #[error(
+        "directory entry at offset {offset_bytes}: sector {found} for grain table {table}, {copy} in the other copy"
+    )]
+    DirectoryCopyDiffers {
+        /// Where the entry is in the file.
+        offset_bytes: u64,
+        /// Index in the directory.
+        table: u64,
+        /// The entry: the sector of the table, or 0 for none.
+        found: u32,
+        /// The same entry of the other directory.
+        copy: u32,
     },
     /// The grain directory does not fit into the file.
     #[error(
@@ -370,10 +398,12 @@ pub enum VmdkError {
     },
     /// A table entry names a grain that is not in the file.
     #[error(
-        "grain table {table}, entry {entry}: the grain at offset {offset_bytes} would pass the end of the file at \
-         {file_bytes}"
+        "grain table {table}, entry {entry} at offset {entry_offset_bytes}: the grain at offset {offset_bytes} would pass \
+         the end of the file at {file_bytes}"
     )]
     EntryBeyondFile {
+        /// Where the entry is in the file.
+        entry_offset_bytes: u64,
         /// Index of the table in the directory.
         table: u64,
         /// Index of the entry in the table.
@@ -385,10 +415,12 @@ pub enum VmdkError {
     },
     /// A table entry names a grain before the first possible place of one.
     #[error(
-        "grain table {table}, entry {entry}: the grain at offset {offset_bytes} lies before {least_bytes}, in the \
-         header, descriptor or tables"
+        "grain table {table}, entry {entry} at offset {entry_offset_bytes}: the grain at offset {offset_bytes} lies before \
+         {least_bytes}, in the header, descriptor or tables"
     )]
     EntryInPreamble {
+        /// Where the entry is in the file.
+        entry_offset_bytes: u64,
         /// Index of the table in the directory.
         table: u64,
         /// Index of the entry in the table.
@@ -399,8 +431,12 @@ pub enum VmdkError {
         least_bytes: u64,
     },
     /// A table entry stands for a grain of zeros in a file that has no such entries.
-    #[error("grain table {table}, entry {entry}: 1 stands for zeros only when flag bit 2 is set")]
+    #[error(
+        "grain table {table}, entry {entry} at offset {offset_bytes}: 1 stands for zeros only when flag bit 2 is set"
+    )]
     EntryZeroUnannounced {
+        /// Where the entry is in the file.
+        offset_bytes: u64,
         /// Index of the table in the directory.
         table: u64,
         /// Index of the entry in the table.
@@ -408,10 +444,12 @@ pub enum VmdkError {
     },
     /// A table entry for a grain beyond the end of the disk is in use.
     #[error(
-        "grain table {table}, entry {entry}: {found} where the disk of {capacity_sectors} sectors has ended; 0 is \
-         expected"
+        "grain table {table}, entry {entry} at offset {offset_bytes}: {found} where the disk of {capacity_sectors} \
+         sectors has ended; 0 is expected"
     )]
     EntryBeyondCapacity {
+        /// Where the entry is in the file.
+        offset_bytes: u64,
         /// Index of the table in the directory.
         table: u64,
         /// Index of the entry in the table.

@@ -55,7 +55,7 @@ const FOREIGN: &[(usize, &[u8], &str)] = &[
     (0, b"COWD", "COWD"),
     (0, b"\xbe\xba\xfe\xca\0\0\0\0", "seSparse"),
     // open-vmdk turns the mark into capitals when everything else is on disk.
-    (0, b"kdmv", "unfinished VMDK"),
+    (0, b"kdmv", "a VMDK that its writer did not finish"),
     (0, b"WithoutFreeSpace", "Parallels"),
     (0, b"WithouFreSpacExt", "Parallels"),
     (0, b"Bochs Virtual HD Image", "Bochs"),

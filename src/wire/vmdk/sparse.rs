@@ -15,7 +15,7 @@
 //! ```
 
 use super::header::{DIRECTORY_IN_FOOTER, ENTRY_BYTES, FLAGS_SPARSE, Header};
-use super::stored::find_footer;
+use super::stored::{GD_OFFSET_FIELD_BYTES, find_footer};
 use super::{CreateType, VmdkError};
 use crate::limits::SECTOR_BYTES;
 
@@ -71,15 +71,15 @@ impl Header {
     }
 
     /// Reads table number `table`: one entry for each of its grains that is on the disk, so the last table may have fewer.
-    /// `bytes` are the [`table_sectors`](Self::table_sectors) at the sector the directory names, `file_bytes` is the length
-    /// of the file. The data of each grain lies in the file: all of it where grains are plain, its first sector in a stream.
-    /// Whether grains overlap is for [`super::Occupancy`] to find.
+    /// `bytes` are the [`table_sectors`](Self::table_sectors) at `sector`, where the directory says it is, `file_bytes` is the
+    /// length of the file. The data of each grain lies in the file: all of it where grains are plain, its first sector in a
+    /// stream. Whether grains overlap is for [`super::Occupancy`] to find.
     ///
     /// # Errors
     /// [`VmdkError::EntryBeyondFile`], [`VmdkError::EntryInPreamble`], [`VmdkError::EntryZeroUnannounced`],
     /// [`VmdkError::EntryBeyondCapacity`]; [`VmdkError::NoSuchTable`] and [`VmdkError::MetadataLength`] when `bytes` cannot
     /// be that table.
-    pub fn read_table(&self, table: u64, bytes: &[u8], file_bytes: u64) -> Result<Vec<Entry>, VmdkError> {
+    pub fn read_table(&self, table: u64, sector: u64, bytes: &[u8], file_bytes: u64) -> Result<Vec<Entry>, VmdkError> {
         let count = self.table_count();
         if table >= count {
             return Err(VmdkError::NoSuchTable { table, count });
@@ -92,10 +92,12 @@ impl Header {
             let found = u32::from_le_bytes(*stored);
             let capacity_sectors = self.capacity_sectors;
             let lba_sectors = (first_grain + entry) * self.grain_sectors;
+            let offset_bytes = sector.saturating_mul(SECTOR_BYTES).saturating_add(entry * ENTRY_BYTES);
             if lba_sectors < capacity_sectors {
-                entries.push(self.check_entry(table, entry, found, lba_sectors, file_bytes)?);
+                let place = EntryPlace { table, entry, offset_bytes };
+                entries.push(self.check_entry(place, found, lba_sectors, file_bytes)?);
             } else if found != 0 {
-                return Err(VmdkError::EntryBeyondCapacity { table, entry, found, capacity_sectors });
+                return Err(VmdkError::EntryBeyondCapacity { offset_bytes, table, entry, found, capacity_sectors });
             }
         }
         Ok(entries)
@@ -104,7 +106,7 @@ impl Header {
     fn check_directory_place(&self, file_bytes: u64) -> Result<Place, VmdkError> {
         let sector = self.directory_sector;
         if sector == DIRECTORY_IN_FOOTER {
-            return Err(VmdkError::DirectoryMissing { sector });
+            return Err(VmdkError::DirectoryMissing { offset_bytes: GD_OFFSET_FIELD_BYTES, sector });
         }
         let length_bytes = self.directory_sectors() * SECTOR_BYTES;
         let offset_bytes = sector.saturating_mul(SECTOR_BYTES);
@@ -136,27 +138,29 @@ impl Header {
 
     fn check_entry(
         &self,
-        table: u64,
-        entry: u64,
+        place: EntryPlace,
         found: u32,
         lba_sectors: u64,
         file_bytes: u64,
     ) -> Result<Entry, VmdkError> {
+        let EntryPlace { table, entry, offset_bytes: entry_offset_bytes } = place;
         match found {
             0 => return Ok(Entry::Absent),
             ZERO_GRAIN if self.has_zero_grain_entries() => return Ok(Entry::Zero),
-            ZERO_GRAIN => return Err(VmdkError::EntryZeroUnannounced { table, entry }),
+            ZERO_GRAIN => {
+                return Err(VmdkError::EntryZeroUnannounced { offset_bytes: entry_offset_bytes, table, entry });
+            }
             _ => {}
         }
         let offset_bytes = u64::from(found) * SECTOR_BYTES;
         let least_bytes = self.first_grain_sector().saturating_mul(SECTOR_BYTES);
         if offset_bytes < least_bytes {
-            return Err(VmdkError::EntryInPreamble { table, entry, offset_bytes, least_bytes });
+            return Err(VmdkError::EntryInPreamble { entry_offset_bytes, table, entry, offset_bytes, least_bytes });
         }
         // A file may end with the disk, inside the last grain. How long a compressed grain is, only its own lead tells.
         let sectors = if self.is_stream() { 1 } else { self.grain_sectors.min(self.capacity_sectors - lba_sectors) };
         if offset_bytes + sectors * SECTOR_BYTES > file_bytes {
-            return Err(VmdkError::EntryBeyondFile { table, entry, offset_bytes, file_bytes });
+            return Err(VmdkError::EntryBeyondFile { entry_offset_bytes, table, entry, offset_bytes, file_bytes });
         }
         Ok(Entry::At(found))
     }
@@ -283,6 +287,13 @@ impl SparseLayout {
 struct Place {
     offset_bytes: u64,
     length_bytes: u64,
+}
+
+/// Which entry of which table, and where it is in the file.
+struct EntryPlace {
+    table: u64,
+    entry: u64,
+    offset_bytes: u64,
 }
 
 impl Place {

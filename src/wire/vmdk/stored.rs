@@ -10,6 +10,8 @@ use crate::limits::SECTOR_BYTES;
 
 /// Bytes wanted from the end of a stream: footer marker, footer, end-of-stream marker, and some trailing zeros.
 pub(super) const TAIL_BYTES: usize = 4096;
+/// Where header and footer have the sector of the directory.
+pub(super) const GD_OFFSET_FIELD_BYTES: u64 = 56;
 
 /// Checks a stored stream of `length_bytes` without reading it: `head` is its beginning (512 bytes are enough), `tail` its
 /// end (1536 bytes; more tolerates more trailing zeros, all of it if the stream is shorter).
@@ -38,7 +40,7 @@ pub fn check_container(head: &[u8], tail: &[u8], length_bytes: u64) -> Result<He
         Layout::Behind => match find_footer(&header, tail, length_bytes) {
             // The header knows where the directory is, so a footer is welcome but not needed.
             Ok(_) | Err(VmdkError::MissingFooter { .. }) => {
-                check_directory(&header, header.directory_sector, length_bytes)?
+                check_directory(&header, header.directory_sector, length_bytes, GD_OFFSET_FIELD_BYTES)?
             }
             Err(error) => return Err(error),
         },
@@ -66,7 +68,8 @@ pub(super) fn find_footer(header: &Header, tail: &[u8], length_bytes: u64) -> Re
     }
     let footer_offset_bytes = length_bytes - (zeros as u64 + 1) * SECTOR_BYTES;
     let footer = header.parse_footer(footer, footer_offset_bytes)?;
-    check_directory(header, footer.directory_sector, footer_offset_bytes)?;
+    let field_bytes = footer_offset_bytes + GD_OFFSET_FIELD_BYTES;
+    check_directory(header, footer.directory_sector, footer_offset_bytes, field_bytes)?;
     Ok(footer)
 }
 
@@ -77,11 +80,11 @@ fn is_footer_marker(marker: &[u8; SECTOR_BYTES as usize]) -> bool {
         && MarkerKind::from_code(u32_at(marker, LEAD_BYTES)) == MarkerKind::Footer
 }
 
-/// The directory must lie behind the preamble and end before `end_bytes`.
-fn check_directory(header: &Header, sector: u64, end_bytes: u64) -> Result<(), VmdkError> {
+/// The directory must lie behind the preamble and end before `end_bytes`; `offset_bytes` is where the stream says where it is.
+fn check_directory(header: &Header, sector: u64, end_bytes: u64, offset_bytes: u64) -> Result<(), VmdkError> {
     let end_sector = sector.checked_add(header.directory_sectors());
     let fits = end_sector.is_some_and(|end| end <= end_bytes / SECTOR_BYTES) && sector >= header.first_grain_sector();
-    if fits { Ok(()) } else { Err(VmdkError::DirectoryMissing { sector }) }
+    if fits { Ok(()) } else { Err(VmdkError::DirectoryMissing { offset_bytes, sector }) }
 }
 
 #[cfg(test)]
@@ -148,6 +151,14 @@ mod tests {
             elsewhere[whole.len() - 2 * SECTOR + 56..][..8].copy_from_slice(&sector.to_le_bytes());
             assert!(check(&elsewhere, 1536).is_err(), "directory at {sector}");
         }
+        let missing = VmdkError::DirectoryMissing { offset_bytes: sectors(2) + 56, sector: u64::MAX };
+        assert_eq!(check(&elsewhere, 1536), Err(missing));
+        let mut behind = samples::vmdktool().out;
+        let sector = behind.len() as u64 / 512;
+        behind[56..64].copy_from_slice(&sector.to_le_bytes());
+        behind.truncate(behind.len() - 3 * SECTOR);
+        behind.resize(behind.len() + SECTOR, 0);
+        assert_eq!(check(&behind, 1536), Err(VmdkError::DirectoryMissing { offset_bytes: 56, sector }));
         assert_eq!(check(b"PK\x03\x04", 1536), Err(VmdkError::NotVmdk));
         assert_eq!(check(b"KDMV", 1536), Err(VmdkError::TruncatedHeader { offset_bytes: 4 }));
         assert_eq!(check(b"", 1536), Err(VmdkError::TruncatedHeader { offset_bytes: 0 }));

@@ -1,11 +1,24 @@
 //! Cross-check of the grains of a stream against its grain tables.
 //!
-//! Used by [`super::Decoder`]. A forward reader meets the tables before the grains (front-loaded files) or behind them, and
+//! Used by [`super::Decoder`] and [`super::Salvager`]. A forward reader meets the tables before the grains (front-loaded files) or behind them, and
 //! keeps neither: per grain table there is one tally of the grains that arrived and one of the entries it lists, and the two
 //! must agree in the end. A tally is a count and an order-independent sum of keyed hashes of (entry, sector), so nobody who
 //! does not know the key of this decoder can make two different sets agree.
 //!
-//! Memory: about 150 bytes per 32 MiB of disk that hold data, plus four bytes per directory entry.
+//! Most tables are settled long before the end. When grains of another range begin, and the one table behind those of the
+//! range just left lists exactly them, then all that has to be remembered is where that table is: the directory must name
+//! it. So it is when the directory came first and names a table that lists exactly them. A grain that comes for a settled
+//! range later is refused, for its table does not list it. [`Tables::keeping`] does without all this: whoever salvages takes
+//! every grain, whatever the tables say.
+//!
+//! ```text
+//!  grain ─► received[range] ──╮ range left,    ╭─► settled: sector of the table, sum of the tallies
+//!  table ─► listed[sector] ───┴ tallies equal ─╯        │
+//!  directory ─────────────────── verify ────────────────╯ and what is left of received and listed
+//! ```
+//!
+//! Memory: eight bytes per 32 MiB of disk (the directory, and the places of settled tables: 16 MiB for the largest disk), and
+//! about 150 bytes for each range with data whose table is not settled. Of front-loaded files the tables are kept, 40 bytes each.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -25,11 +38,39 @@ pub(super) struct Tables {
     table_count: u64,
     has_zero_grain_entries: bool,
     key: RandomState,
-    /// Grains that arrived, by index of their table.
+    /// Grains that arrived, by index of their table. Not those of settled ranges.
     received: HashMap<u64, Received>,
-    /// Tables that arrived, by their sector.
+    /// Tables that arrived, by their sector. Not those that are settled and came behind their grains.
     listed: HashMap<u64, Tally>,
+    /// Tables that were taken out of `listed`.
+    dropped: u64,
+    /// Whether ranges are settled at all.
+    settles: bool,
+    settled: Settled,
+    /// The range of the last grain.
+    range: Option<u64>,
+    behind: Behind,
     directory: Option<Directory>,
+}
+
+/// What became of a grain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// It is the first for its place.
+    Fresh,
+    /// One had come for its place.
+    Again,
+    /// Its range has been settled with this table.
+    BehindTable { table_sector: u32 },
+}
+
+/// What header or footer say about the directory.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Announced {
+    /// Where it is.
+    pub(super) sector: u64,
+    /// Where in the stream that is said.
+    pub(super) offset_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -45,6 +86,23 @@ struct Tally {
     sum: u64,
 }
 
+/// The tables that came since the last grain, by sector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Behind {
+    Nothing,
+    One(u64),
+    Several,
+}
+
+/// The ranges whose grains and table have been found to agree.
+#[derive(Debug, Default)]
+struct Settled {
+    /// Sector of the table of each range; 0 for a range that is not settled. May be shorter than the directory.
+    places: Vec<u32>,
+    /// One for each range, its hash that of the range and its tally.
+    ranges: Tally,
+}
+
 #[derive(Debug)]
 struct Directory {
     sector: u64,
@@ -53,7 +111,13 @@ struct Directory {
 }
 
 impl Tables {
+    /// Tables that are settled early, for a reader that refuses what contradicts them.
     pub(super) fn new(header: &Header) -> Self {
+        Self { settles: true, ..Self::keeping(header) }
+    }
+
+    /// Tables that are kept to the end, so that any grain may come at any time.
+    pub(super) fn keeping(header: &Header) -> Self {
         Self {
             table_entries: header.table_entries.into(),
             table_sectors: header.table_sectors(),
@@ -62,24 +126,38 @@ impl Tables {
             key: RandomState::new(),
             received: HashMap::new(),
             listed: HashMap::new(),
+            dropped: 0,
+            settles: false,
+            settled: Settled::default(),
+            range: None,
+            behind: Behind::Nothing,
             directory: None,
         }
     }
 
-    /// Notes a grain that arrived. `false` when it had arrived before.
-    pub(super) fn record_grain(&mut self, grain: u64, sector: u32) -> bool {
+    /// Notes a grain that arrived.
+    pub(super) fn record_grain(&mut self, grain: u64, sector: u32) -> Arrival {
+        let range = grain / self.table_entries;
+        if self.range != Some(range) {
+            self.settle();
+            self.range = Some(range);
+        }
+        self.behind = Behind::Nothing;
+        if let Some(table_sector) = self.settled.place(range) {
+            return Arrival::BehindTable { table_sector };
+        }
         let entry = grain % self.table_entries;
         let hash = self.hash(entry, sector);
         let words = self.table_entries.div_ceil(64) as usize;
-        let range = self
+        let received = self
             .received
-            .entry(grain / self.table_entries)
+            .entry(range)
             .or_insert_with(|| Received { tally: Tally::default(), seen: vec![0; words].into_boxed_slice() });
         let (word, bit) = ((entry / 64) as usize, 1 << (entry % 64));
-        let fresh = range.seen[word] & bit == 0;
-        range.seen[word] |= bit;
-        range.tally.add(hash);
-        fresh
+        let fresh = received.seen[word] & bit == 0;
+        received.seen[word] |= bit;
+        received.tally.add(hash);
+        if fresh { Arrival::Fresh } else { Arrival::Again }
     }
 
     /// Takes sector `position` of a run of tables that begins at `first_sector` of the stream.
@@ -94,8 +172,13 @@ impl Tables {
                 tally.add(self.hash(entry, sector));
             }
         }
-        self.listed.insert(table_sector, tally);
-        self.listed.len() as u64 <= 2 * self.table_count
+        if self.listed.insert(table_sector, tally).is_none() {
+            self.behind = match self.behind {
+                Behind::Nothing => Behind::One(table_sector),
+                _ => Behind::Several,
+            };
+        }
+        self.listed.len() as u64 + self.dropped <= 2 * self.table_count
     }
 
     /// Takes sector `position` of a directory that begins at `sector` of the stream. A later directory replaces an earlier.
@@ -122,31 +205,85 @@ impl Tables {
         places
     }
 
-    /// Compares what arrived with what the directory at `directory_sector` lists.
-    pub(super) fn verify(&self, directory_sector: u64) -> Result<(), VmdkError> {
+    /// Compares what arrived with what the directory lists that header or footer announce.
+    pub(super) fn verify(&self, announced: &Announced) -> Result<(), VmdkError> {
+        let &Announced { sector, offset_bytes } = announced;
         let directory = match &self.directory {
-            Some(directory) if directory.sector == directory_sector && directory_sector != DIRECTORY_IN_FOOTER => {
-                directory
-            }
-            _ => {
-                return Err(VmdkError::DirectoryMissing { sector: directory_sector });
-            }
+            Some(directory) if directory.sector == sector && sector != DIRECTORY_IN_FOOTER => directory,
+            _ => return Err(VmdkError::DirectoryMissing { offset_bytes, sector }),
         };
+        let (mut copies, mut first_copy) = (Tally::default(), None);
         for (table, &sector) in (0..).zip(&directory.tables) {
-            let listed = match sector {
-                0 => Tally::default(),
-                sector => *self.listed.get(&u64::from(sector)).ok_or(VmdkError::TableMissing { table, sector })?,
-            };
-            let received = self.received.get(&table).map(|range| range.tally).unwrap_or_default();
-            if listed != received {
-                return Err(VmdkError::TableMismatch { table, listed: listed.grains, received: received.grains });
+            let missing =
+                || VmdkError::TableMissing { offset_bytes: directory.entry_offset_bytes(table), table, sector };
+            let listed = self.listed.get(&u64::from(sector));
+            match (self.settled.place(table), listed) {
+                (Some(place), _) if place == sector => {}
+                (Some(_), Some(listed)) => {
+                    copies.add(self.hash_settled(table, listed));
+                    first_copy.get_or_insert_with(missing);
+                }
+                (None, None) if sector == 0 => self.compare(directory, table, sector, &Tally::default())?,
+                (None, Some(listed)) => self.compare(directory, table, sector, listed)?,
+                (_, None) => return Err(missing()),
             }
         }
-        Ok(())
+        // A writer may have put copies of all tables elsewhere, and the directory may name those.
+        match first_copy {
+            Some(error) if copies != self.settled.ranges => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Compares the grains of a range that is not settled with its table.
+    fn compare(&self, directory: &Directory, table: u64, sector: u32, listed: &Tally) -> Result<(), VmdkError> {
+        let received = self.received.get(&table).map(|range| range.tally).unwrap_or_default();
+        if *listed == received {
+            return Ok(());
+        }
+        let offset_bytes = match sector {
+            0 => directory.entry_offset_bytes(table),
+            sector => u64::from(sector) * SECTOR_BYTES,
+        };
+        Err(VmdkError::TableMismatch { offset_bytes, table, listed: listed.grains, received: received.grains })
+    }
+
+    /// Settles the range of the last grain, which is about to be left, if its table is known and lists exactly its grains.
+    fn settle(&mut self) {
+        let Some(range) = self.range.filter(|_| self.settles) else { return };
+        let table_sector = match (self.behind, &self.directory) {
+            (Behind::One(sector), _) => sector,
+            (Behind::Nothing, Some(directory)) => directory.table(range).into(),
+            _ => return,
+        };
+        let tally = match (self.received.get(&range), self.listed.get(&table_sector)) {
+            (Some(received), Some(listed)) if received.tally == *listed => *listed,
+            _ => return,
+        };
+        // No directory can name a table beyond 2 TiB.
+        let Ok(place) = u32::try_from(table_sector) else { return };
+        self.received.remove(&range);
+        if self.behind != Behind::Nothing {
+            // Other entries of a directory in front may name the table, too, and be wrong.
+            self.listed.remove(&table_sector);
+            self.dropped += 1;
+        }
+        let hash = self.hash_settled(range, &tally);
+        self.settled.add(range, place, hash);
     }
 
     fn hash(&self, entry: u64, sector: u32) -> u64 {
         self.key.hash_one(entry << 32 | u64::from(sector))
+    }
+
+    fn hash_settled(&self, range: u64, tally: &Tally) -> u64 {
+        self.key.hash_one((range, tally.grains, tally.sum))
+    }
+
+    /// How many grains' and tables' tallies are kept, and for how many there is room.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> (usize, usize) {
+        (self.received.len() + self.listed.len(), self.received.capacity() + self.listed.capacity())
     }
 }
 
@@ -154,6 +291,34 @@ impl Tally {
     fn add(&mut self, hash: u64) {
         self.grains += 1;
         self.sum = self.sum.wrapping_add(hash);
+    }
+}
+
+impl Settled {
+    fn add(&mut self, range: u64, place: u32, hash: u64) {
+        // Ranges are below VMDK_DIRECTORY_ENTRIES.
+        let index = range as usize;
+        if index >= self.places.len() {
+            self.places.resize(index + 1, 0);
+        }
+        self.places[index] = place;
+        self.ranges.add(hash);
+    }
+
+    /// Sector of the table of a range that is settled.
+    fn place(&self, range: u64) -> Option<u32> {
+        self.places.get(range as usize).copied().filter(|&sector| sector != 0)
+    }
+}
+
+impl Directory {
+    /// Sector of a table; 0 for none.
+    fn table(&self, table: u64) -> u32 {
+        self.tables.get(table as usize).copied().unwrap_or(0)
+    }
+
+    fn entry_offset_bytes(&self, table: u64) -> u64 {
+        self.sector * SECTOR_BYTES + table * ENTRY_BYTES
     }
 }
 

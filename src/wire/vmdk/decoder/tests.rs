@@ -242,3 +242,4 @@ proptest! {
 }
 
 mod damage;
+mod tables;

@@ -3,7 +3,7 @@
 //! Called by [`super::Descriptor`]. A file name that is accepted has no directory in it and leads nowhere else.
 
 use super::super::VmdkError;
-use super::shown;
+use super::{Names, shown};
 use crate::limits::NAME_BYTES;
 
 /// A part of a disk and the file that holds it.
@@ -15,7 +15,8 @@ pub struct Extent {
     pub sectors: u64,
     /// How the file holds it.
     pub kind: ExtentKind,
-    /// Name of the file, beside the descriptor; `None` only for [`ExtentKind::Zero`].
+    /// Name of the file, beside the descriptor; `None` for [`ExtentKind::Zero`], and for what is no name in an embedded
+    /// descriptor.
     pub file: Option<String>,
     /// Where it begins in a flat file, in sectors. At most 2^53 together with `sectors`.
     pub offset_sectors: u64,
@@ -71,7 +72,13 @@ impl Access {
 }
 
 /// Reads what follows the access in line number `line`; the extents before it have `sectors_before`.
-pub(super) fn parse(line: usize, access: Access, rest: &str, sectors_before: u64) -> Result<Extent, VmdkError> {
+pub(super) fn parse(
+    line: usize,
+    access: Access,
+    rest: &str,
+    sectors_before: u64,
+    names: Names,
+) -> Result<Extent, VmdkError> {
     let wrong =
         |field, found: &str, expected| Err(VmdkError::ExtentField { line, field, found: shown(found), expected });
     let (word, rest) = first_word(rest);
@@ -90,12 +97,22 @@ pub(super) fn parse(line: usize, access: Access, rest: &str, sectors_before: u64
             _ => wrong("end", rest, "nothing follows ZERO"),
         };
     }
-    let Some((file, rest)) = rest.strip_prefix('"').and_then(|rest| rest.split_once('"')) else {
-        return wrong("file", rest, "a name in quotes is expected");
+    let (file, rest) = match (names, rest.strip_prefix('"')) {
+        (Names::Checked, quoted) => {
+            let Some((file, rest)) = quoted.and_then(|rest| rest.split_once('"')) else {
+                return wrong("file", rest, "a name in quotes is expected");
+            };
+            if let Some(reason) = name_fault(file) {
+                return Err(VmdkError::ExtentFile { line, reason });
+            }
+            (Some(file), rest)
+        }
+        (Names::Ignored, quoted) => match quoted.and_then(|rest| rest.rsplit_once('"')) {
+            Some((file, rest)) => (Some(file).filter(|file| name_fault(file).is_none()), rest),
+            // Nobody can tell where it ends.
+            None => (None, ""),
+        },
     };
-    if let Some(reason) = name_fault(file) {
-        return Err(VmdkError::ExtentFile { line, reason });
-    }
     let (word, rest) = first_word(rest.trim_ascii_start());
     let offset_sectors = if word.is_empty() { Some(0) } else { number(word) };
     let Some(offset_sectors) = offset_sectors.filter(|offset| *offset <= CAPACITY_SECTORS - sectors) else {
@@ -104,7 +121,7 @@ pub(super) fn parse(line: usize, access: Access, rest: &str, sectors_before: u64
     if !rest.is_empty() {
         return wrong("end", rest, "nothing follows the offset");
     }
-    Ok(Extent { access, sectors, kind, file: Some(file.to_owned()), offset_sectors })
+    Ok(Extent { access, sectors, kind, file: file.map(str::to_owned), offset_sectors })
 }
 
 /// Checks that a descriptor can name a file so: a plain file name of at most 255 bytes, with neither `/` nor `\`, `..`, quotes

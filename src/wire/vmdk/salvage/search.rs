@@ -7,7 +7,8 @@
 use super::super::descriptor::parent_of;
 use super::super::header::{Layout, u32_at};
 use super::super::marker::{LEAD_BYTES, Lead, MarkerKind};
-use super::super::tables::{Block, Tables};
+use super::super::stored::GD_OFFSET_FIELD_BYTES;
+use super::super::tables::{Announced, Arrival, Block, Tables};
 use super::super::{Header, VmdkError, is_zero, looks_like_vmdk};
 use super::prober::{Claim, Prober, Verdict};
 use super::{SalvageSummary, Salvaged};
@@ -20,6 +21,8 @@ pub(super) struct Search {
     header: Header,
     layout: Layout,
     footer: Option<Header>,
+    /// Where the footer is in the stream.
+    footer_offset_bytes: u64,
     /// Whether the footer agrees with the header.
     has_footer: bool,
     prober: Prober,
@@ -82,9 +85,10 @@ impl Search {
             header,
             layout: header.layout(),
             footer: None,
+            footer_offset_bytes: 0,
             has_footer: false,
             prober: Prober::new(header),
-            tables: Tables::new(&header),
+            tables: Tables::keeping(&header),
             front: Front {
                 end_sector: header.first_grain_sector(),
                 descriptor: Vec::new(),
@@ -146,7 +150,7 @@ impl Search {
         self.in_tail = false;
         self.is_begun = true;
         // The prober accepts no grain beyond 2^32 sectors.
-        if !self.tables.record_grain(lba_sectors / self.header.grain_sectors, sector as u32) {
+        if self.tables.record_grain(lba_sectors / self.header.grain_sectors, sector as u32) != Arrival::Fresh {
             let error = VmdkError::GrainDuplicate { offset_bytes: offset, lba_sectors };
             return self.lose(offset, framed_bytes, &error, Some(lba_sectors), emit);
         }
@@ -224,7 +228,9 @@ impl Search {
 
     fn footer(&mut self, block: &Block, offset: u64, emit: Emit) -> Result<(), VmdkError> {
         // One that differs is kept too: it may be right and the header wrong.
-        self.footer = Header::parse(block).ok().or(self.footer);
+        if let Ok(footer) = Header::parse(block) {
+            (self.footer, self.footer_offset_bytes) = (Some(footer), offset);
+        }
         self.header.parse_footer(block, offset)?;
         self.settle(offset, true, emit);
         self.has_footer = true;
@@ -307,10 +313,11 @@ impl Search {
     pub(super) fn finish(mut self, stream_bytes: u64, emit: Emit) -> SalvageSummary {
         let offset_bytes = stream_bytes;
         let is_front = self.layout == Layout::Front;
-        let directory_sector = self.footer.unwrap_or(self.header).directory_sector;
+        let sector = self.footer.unwrap_or(self.header).directory_sector;
+        let announced = Announced { sector, offset_bytes: self.footer_offset_bytes + GD_OFFSET_FIELD_BYTES };
         // A writer that never states a length (xen-orchestra) has tables that cannot be followed.
         let is_unverifiable = self.has_unstated && !self.has_stated;
-        let verdict = self.tables.verify(directory_sector);
+        let verdict = self.tables.verify(&announced);
         let tables_verified = verdict.is_ok() && !is_unverifiable && self.surplus.is_none();
         let mismatch = self.surplus.take().or(verdict.err().filter(|_| !is_unverifiable));
         let has_end = self.is_ended || is_front && (self.zeros_from.is_some() || mismatch.is_none());

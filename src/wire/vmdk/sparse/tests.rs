@@ -45,7 +45,7 @@ fn entries_of(header: &Header, file: &[u8]) -> Result<Vec<Entry>, VmdkError> {
     for (table, sector) in (0..).zip(directory) {
         let absent = vec![0; header.table_sectors() as usize * SECTOR];
         let bytes = if sector == 0 { &absent } else { read_at(file, sector.into(), header.table_sectors()) };
-        entries.extend(header.read_table(table, bytes, file_bytes)?);
+        entries.extend(header.read_table(table, sector.into(), bytes, file_bytes)?);
     }
     Ok(entries)
 }
@@ -227,7 +227,8 @@ fn directories_elsewhere_are_refused() {
         let error = VmdkError::DirectoryBeyondFile { offset_bytes, length_bytes: 512, file_bytes };
         assert_eq!(read(directory_sector, file_bytes), Err(error));
     }
-    assert_eq!(read(u64::MAX, FILE_BYTES), Err(VmdkError::DirectoryMissing { sector: u64::MAX }));
+    let unknown = VmdkError::DirectoryMissing { offset_bytes: 56, sector: u64::MAX };
+    assert_eq!(read(u64::MAX, FILE_BYTES), Err(unknown));
     for found_bytes in [0, 511, 513, 1024] {
         let what = "grain directory";
         let error = VmdkError::MetadataLength { what, found_bytes, expected_bytes: 512 };
@@ -235,11 +236,11 @@ fn directories_elsewhere_are_refused() {
     }
 }
 
-/// Table number `table` of a disk of 600 and a half grains, with one entry set.
+/// Table number `table` of a disk of 600 and a half grains, at sector 1000, with one entry set.
 fn table_with(header: Header, table: u64, entry: usize, found: u32, file_bytes: u64) -> Result<Vec<Entry>, VmdkError> {
     let mut bytes = [0; 4 * SECTOR];
     bytes[entry * 4..entry * 4 + 4].copy_from_slice(&found.to_le_bytes());
-    header.read_table(table, &bytes, file_bytes)
+    header.read_table(table, 1000, &bytes, file_bytes)
 }
 
 #[test]
@@ -254,32 +255,37 @@ fn damaged_tables_are_refused() {
     };
     assert_eq!(with(0, 511, 128), one(512, 511, Entry::At(128)));
     assert_eq!(with(1, 88, 131), one(89, 88, Entry::At(131)), "the last grain of the disk, at an odd place");
-    for entry in [89, 511] {
-        let capacity_sectors = header.capacity_sectors;
-        let error = VmdkError::EntryBeyondCapacity { table: 1, entry: entry as u64, found: 256, capacity_sectors };
-        assert_eq!(with(1, entry, 256), Err(error));
+    for (entry, offset_bytes) in [(89, 512_356), (511, 514_044)] {
+        let (capacity_sectors, found) = (header.capacity_sectors, 256);
+        let error =
+            VmdkError::EntryBeyondCapacity { offset_bytes, table: 1, entry: entry as u64, found, capacity_sectors };
+        assert_eq!(with(1, entry, found), Err(error));
     }
+    let entry_offset_bytes = 512_012;
     for found in [2, 21, 127] {
-        let offset_bytes = u64::from(found) * 512;
-        let error = VmdkError::EntryInPreamble { table: 0, entry: 3, offset_bytes, least_bytes: 65_536 };
+        let (offset_bytes, least_bytes) = (u64::from(found) * 512, 65_536);
+        let error = VmdkError::EntryInPreamble { entry_offset_bytes, table: 0, entry: 3, offset_bytes, least_bytes };
         assert_eq!(with(0, 3, found), Err(error));
     }
-    assert_eq!(with(0, 3, 1), Err(VmdkError::EntryZeroUnannounced { table: 0, entry: 3 }));
+    let zero = VmdkError::EntryZeroUnannounced { offset_bytes: entry_offset_bytes, table: 0, entry: 3 };
+    assert_eq!(with(0, 3, 1), Err(zero));
     let announced = Header { flags: 7, ..header };
     assert_eq!(table_with(announced, 0, 3, 1, FILE_BYTES), one(512, 3, Entry::Zero));
     let last = (FILE_BYTES / 512 - 128) as u32;
     assert!(with(0, 0, last).is_ok());
     for found in [last + 1, u32::MAX] {
-        let offset_bytes = u64::from(found) * 512;
-        let error = VmdkError::EntryBeyondFile { table: 0, entry: 0, offset_bytes, file_bytes: FILE_BYTES };
-        assert_eq!(with(0, 0, found), Err(error));
+        let (offset_bytes, file_bytes) = (u64::from(found) * 512, FILE_BYTES);
+        let error = VmdkError::EntryBeyondFile { entry_offset_bytes, table: 0, entry: 3, offset_bytes, file_bytes };
+        assert_eq!(with(0, 3, found), Err(error));
     }
     assert!(with(1, 88, last + 64).is_ok(), "a file may end with the disk");
     assert!(with(1, 88, last + 65).is_err());
     assert_eq!(with(2, 0, 0), Err(VmdkError::NoSuchTable { table: 2, count: 2 }));
     assert_eq!(with(u64::MAX, 0, 0), Err(VmdkError::NoSuchTable { table: u64::MAX, count: 2 }));
     let short = VmdkError::MetadataLength { what: "grain table", found_bytes: 2047, expected_bytes: 2048 };
-    assert_eq!(header.read_table(0, &[0; 2047], FILE_BYTES), Err(short));
+    assert_eq!(header.read_table(0, 1000, &[0; 2047], FILE_BYTES), Err(short));
+    // Wherever it is said to be.
+    assert!(header.read_table(0, u64::MAX, &[9; 2048], FILE_BYTES).is_err());
 }
 
 #[test]
@@ -382,7 +388,7 @@ proptest! {
                     prop_assert!((u64::from(sector) + header.table_sectors()) * SECTOR_BYTES <= file_bytes);
                 }
             }
-            if let Ok(entries) = header.read_table(table, &stored(header.table_sectors()), file_bytes) {
+            if let Ok(entries) = header.read_table(table, 128, &stored(header.table_sectors()), file_bytes) {
                 prop_assert!(entries.len() as u64 <= header.grain_count());
                 for entry in entries {
                     if let Entry::At(sector) = entry {

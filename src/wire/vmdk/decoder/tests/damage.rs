@@ -149,25 +149,37 @@ fn tables_must_match_the_grains() {
     let table = good.tables[&0] as usize * SECTOR;
     let directory = good.directory_sector as usize * SECTOR;
     let mismatch = |at: usize, entry: u32| judge(&patch(good.out.clone(), at, &entry.to_le_bytes())).unwrap_err();
-    let counts = |table, listed, received| VmdkError::TableMismatch { table, listed, received };
-    assert_eq!(mismatch(table, 0), counts(0, 1, 2), "an entry is missing");
-    assert_eq!(mismatch(table + 8, 300), counts(0, 3, 2), "an entry is too many");
-    assert_eq!(mismatch(table, good.grains[&1]), counts(0, 2, 2), "an entry names another grain");
-    assert_eq!(mismatch(table + 4, good.grains[&1] + 1), counts(0, 2, 2), "an entry is off by one");
-    assert_eq!(mismatch(directory, 0), counts(0, 0, 2), "a table is not listed");
-    assert_eq!(mismatch(directory, good.tables[&1]), counts(0, 1, 2), "a table is listed twice");
-    assert_eq!(mismatch(directory, 9), VmdkError::TableMissing { table: 0, sector: 9 });
-    assert_eq!(mismatch(directory + 8, 9), VmdkError::TableMissing { table: 2, sector: 9 });
+    let counts = |at: usize, listed, received| {
+        let (offset_bytes, table) = (at as u64, 0);
+        VmdkError::TableMismatch { offset_bytes, table, listed, received }
+    };
+    assert_eq!(mismatch(table, 0), counts(table, 1, 2), "an entry is missing");
+    assert_eq!(mismatch(table + 8, 300), counts(table, 3, 2), "an entry is too many");
+    assert_eq!(mismatch(table, good.grains[&1]), counts(table, 2, 2), "an entry names another grain");
+    assert_eq!(mismatch(table + 4, good.grains[&1] + 1), counts(table, 2, 2), "an entry is off by one");
+    assert_eq!(mismatch(directory, 0), counts(directory, 0, 2), "a table is not listed");
+    let other = good.tables[&1];
+    assert_eq!(mismatch(directory, other), counts(other as usize * SECTOR, 1, 2), "a table is listed twice");
+    for table in [0, 2] {
+        let at = directory + 4 * table as usize;
+        let error = VmdkError::TableMissing { offset_bytes: at as u64, table, sector: 9 };
+        assert_eq!(mismatch(at, 9), error);
+    }
 }
 
 #[test]
 fn front_tables_must_match_the_grains() {
     let (good, with) = (vdiskmanager(), |at: usize, entry: u32| patch(vdiskmanager().out, at, &entry.to_le_bytes()));
     let table = good.tables[&2] as usize * SECTOR;
+    let counts = |listed| {
+        let (offset_bytes, table, received) = (table as u64, 2, 2);
+        VmdkError::TableMismatch { offset_bytes, table, listed, received }
+    };
+    let missing = VmdkError::TableMissing { offset_bytes: 21 * 512, table: 0, sector: 5000 };
     let cases = [
-        ("an entry is missing", with(table, 0), VmdkError::TableMismatch { table: 2, listed: 1, received: 2 }),
-        ("an entry is too many", with(table + 4, 200), VmdkError::TableMismatch { table: 2, listed: 3, received: 2 }),
-        ("no such table", with(21 * SECTOR, 5000), VmdkError::TableMissing { table: 0, sector: 5000 }),
+        ("an entry is missing", with(table, 0), counts(1)),
+        ("an entry is too many", with(table + 4, 200), counts(3)),
+        ("no such table", with(21 * SECTOR, 5000), missing),
     ];
     for (what, stream, expected) in cases {
         assert_eq!(judge(&stream), Err(expected), "{what}");
@@ -177,7 +189,7 @@ fn front_tables_must_match_the_grains() {
     let missing = missing.front_tables(21);
     let offset_bytes = missing.out.len() as u64;
     assert_eq!(judge(&missing.clone().out), Err(VmdkError::MissingEndOfStream { offset_bytes }));
-    let expected = VmdkError::TableMismatch { table: 0, listed: 3, received: 2 };
+    let expected = VmdkError::TableMismatch { offset_bytes: 22 * 512, table: 0, listed: 3, received: 2 };
     assert_eq!(judge(&missing.end().out), Err(expected));
 }
 
@@ -207,7 +219,8 @@ fn the_footer_must_repeat_the_header() {
     }
     for sector in [u64::MAX, 200, 128] {
         let verdict = judge(&patch(good.clone(), offset + 56, &sector.to_le_bytes()));
-        assert_eq!(verdict, Err(VmdkError::DirectoryMissing { sector }));
+        let offset_bytes = offset as u64 + 56;
+        assert_eq!(verdict, Err(VmdkError::DirectoryMissing { offset_bytes, sector }));
     }
 }
 

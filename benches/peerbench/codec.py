@@ -1,0 +1,222 @@
+# `benches/peers codec`: conversions between raw and streamOptimized, against qemu-img, vmdktool, cp and the codec
+# library alone.
+#
+# Called by benches/peers.
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import datetime
+import os
+import subprocess
+
+from . import codec_rows, codec_targets, disks, machine, report
+from .contest import Skipped, remove
+
+GIB = 2**30
+PACKAGES = {"qemu-img": "qemu-utils", "mke2fs": "e2fsprogs", "vmdktool": "vmdktool"}
+# Short commands are run more often: a single one says little.
+SHORT = 5
+
+EXPLANATION = """\
+Every round runs every command once, one after the other, so that a change of load meets all of them. Sources are in the
+page cache; targets are new files on the same file system. Rates are of data: grains of 64 KiB that are not all zero.
+A ratio of rates is the median of the ratios of the rounds, with the smallest and the largest.
+
+The targets are for two cores, so two are used unless told otherwise. The disk is an ext4 of 2 GiB with 600 MiB of this
+machine's files. A full run takes about 15 minutes, most of it qemu-img's. Disks and results stay in target/peers.
+
+CPU-seconds are user and system time of the command and its threads. Peak memory is exact above what this program takes
+itself (about 16 MiB) and sampled below. "bare loop" is benches/ceiling.rs: libdeflate over the same grains, in memory.
+"""
+
+
+@dataclasses.dataclass
+class Sizes:
+    disk_bytes: int
+    files_bytes: int
+    random_bytes: int
+    zeros_bytes: int
+
+
+FULL = Sizes(disk_bytes=2 * GIB, files_bytes=600 << 20, random_bytes=GIB, zeros_bytes=2 * GIB)
+QUICK = Sizes(disk_bytes=512 << 20, files_bytes=100 << 20, random_bytes=128 << 20, zeros_bytes=512 << 20)
+EMPTY_BYTES = 8 * GIB
+LONELY_BYTES = 3 << 40
+# Taken by others during a run, above which wall clocks mean little.
+BUSY_PERCENT = 10
+
+
+def describe(parts):
+    """Adds this part to the arguments of benches/peers."""
+    parser = parts.add_parser(
+        "codec",
+        help="raw <-> streamOptimized against qemu-img, vmdktool, cp and the codec library alone",
+        description="Measures `diskferry convert` against its peers.",
+        epilog=EXPLANATION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--disk", metavar="FILE", help="a raw disk to convert instead of the one that is made")
+    parser.add_argument("--rounds", metavar="N", type=positive, help="rounds [default: 3, with --quick 2]")
+    parser.add_argument("--quick", action="store_true", help="small disks, for trying out: about a minute")
+    parser.add_argument("--json", metavar="FILE", help="where results are kept [default: target/peers/codec-DATE.json]")
+    parser.add_argument("--dir", metavar="DIR", help="where disks and targets are [default: target/peers]")
+    parser.add_argument("--cores", metavar="N", type=positive, default=2, help="cores to use [default: 2]")
+    parser.add_argument("--diskferry", metavar="PROGRAM", help="an already built diskferry to measure")
+    parser.add_argument("--ceiling", metavar="PROGRAM", help="an already built benches/ceiling.rs")
+    parser.set_defaults(run=run)
+
+
+def positive(text):
+    number = int(text)
+    if not 1 <= number <= 1000:
+        raise ValueError(text)
+    return number
+
+
+def run(arguments):
+    """Returns the exit code."""
+    kept = os.path.join(machine.ROOT, "target", "peers")
+    folder = os.path.realpath(arguments.dir or kept)
+    os.makedirs(folder, exist_ok=True)
+    sizes = QUICK if arguments.quick else FULL
+    machine.need_space(folder, 4 * sizes.disk_bytes)
+    machine.install(PACKAGES)
+    for tool in ("qemu-img", "mke2fs"):
+        if machine.lacks(tool):
+            raise machine.Unfit(machine.lacks(tool))
+    program = os.path.realpath(arguments.diskferry) if arguments.diskferry else machine.build_program()
+    ceiling, ceiling_missing = (arguments.ceiling, None) if arguments.ceiling else machine.build_bench("ceiling")
+    cores = machine.use_cores(arguments.cores)
+    tools = codec_rows.Commands(program, ceiling, ceiling_missing, cores)
+    rounds = arguments.rounds or (2 if arguments.quick else 3)
+
+    before = machine.Moment.now()
+    facts = surroundings(program, folder, cores, rounds, arguments)
+    introduce(facts)
+    disk = disks.given(arguments.disk) if arguments.disk else disks.real(folder, sizes.disk_bytes, sizes.files_bytes)
+    if disk.data_bytes == 0:
+        raise machine.Unfit(f"{disk.path}: nothing but zeros")
+    found = measure(tools, disk, sizes, folder, rounds, arguments.quick)
+    return conclude(found, facts, before, arguments, kept)
+
+
+def measure(tools, disk, sizes, folder, rounds, quick):
+    """Holds all contests, prints the table of each when it is done, and returns their results by name."""
+    rows = codec_rows
+
+    def decode(row, maker):
+        return lambda kept: rows.decode(tools, disk, kept.enter_context(made_once(row, folder)), maker, folder)
+
+    def lonely_decode(kept):
+        lonely = disks.lonely(folder, LONELY_BYTES)
+        row = tools.diskferry("", lonely.path, "stream")
+        stream = kept.enter_context(made_once(row, folder))
+        return rows.lonely_decode(tools, lonely, stream, folder, not quick)
+
+    short = rounds * SHORT
+    contests = [
+        ("encode", lambda _: rows.encode(tools, disk, folder), rounds),
+        ("decode own", decode(tools.diskferry("", disk.path, "stream"), "diskferry"), rounds),
+        ("decode qemu", decode(tools.qemu_stream("", disk.path), "qemu-img"), rounds),
+        ("copy", lambda _: rows.copy(tools, disk, folder), rounds),
+        ("random", lambda _: rows.random(tools, disks.noise(folder, sizes.random_bytes), folder), rounds),
+        ("zeros", lambda _: rows.zeros(tools, disks.zeros(folder, sizes.zeros_bytes), folder), rounds),
+        ("empty", lambda _: rows.empty(tools, disks.empty(folder, EMPTY_BYTES), folder), short),
+        ("lonely encode", lambda _: rows.lonely_encode(tools, disks.lonely(folder, LONELY_BYTES), folder), short),
+        ("lonely decode", lonely_decode, short),
+    ]
+    return {name: hold(name, contest, times) for name, contest, times in contests}
+
+
+def hold(name, contest, times):
+    """One contest. If its disks cannot be made, the others are measured all the same."""
+    try:
+        with contextlib.ExitStack() as kept:
+            results = contest(kept).run(times)
+    except (machine.Unfit, OSError, subprocess.CalledProcessError) as why:
+        print(f"\n{name}: NOT MEASURED  {why}")
+        return Skipped(str(why))
+    report.contest(results)
+    report.ceilings(name, codec_targets.overheads(results))
+    return results
+
+
+@contextlib.contextmanager
+def made_once(row, folder):
+    """The target of a row, for as long as it is needed as a source."""
+    path = os.path.join(folder, "source.vmdk")
+    remove(path)
+    try:
+        made = subprocess.run(row.argv(path), capture_output=True, text=True)
+        if made.returncode != 0:
+            raise machine.Unfit(f"{' '.join(row.argv(path))}: {made.stderr.strip()}")
+        disks.sync(path)
+        yield path
+    finally:
+        remove(path)
+
+
+def surroundings(program, folder, cores, rounds, arguments):
+    release = machine.version(["uname", "-sr"])
+    return {
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "processor": machine.processor(),
+        "coresUsed": cores,
+        "coresOfMachine": os.cpu_count(),
+        "memoryBytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        "kernel": release,
+        "fileSystem": machine.file_system(folder),
+        "rounds": rounds,
+        "quick": arguments.quick,
+        "versions": {
+            "diskferry": machine.version([program, "--version"]),
+            "commit": machine.version(["git", "-C", machine.ROOT, "describe", "--always", "--dirty"]),
+            "qemu-img": machine.version(["qemu-img", "--version"]),
+            "vmdktool": machine.lacks("vmdktool") or machine.package_version("vmdktool") or "not from a package",
+            "cp": machine.version(["cp", "--version"]),
+            "mke2fs": machine.version(["mke2fs", "-V"]),
+        },
+        "loadBefore": os.getloadavg()[0],
+    }
+
+
+def introduce(facts):
+    memory_gib = facts["memoryBytes"] / GIB
+    cores = f"{facts['coresUsed']} of {facts['coresOfMachine']} cores"
+    print(f"{facts['processor']}, {cores}, {memory_gib:.0f} GiB, {facts['kernel']}, {facts['fileSystem']}")
+    print(f"load average {facts['loadBefore']:.2f}, {facts['rounds']} rounds, {facts['date']}")
+    for tool, version in facts["versions"].items():
+        print(f"  {tool:<9}  {version or 'not known'}")
+
+
+def conclude(found, facts, before, arguments, kept):
+    after = machine.Moment.now()
+    others_percent, steal_percent = before.until(after)
+    judged = codec_targets.judge(found)
+    report.verdicts(judged)
+    print()
+    load = f"Load average {before.load:.2f} before, {after.load:.2f} after; "
+    load += f"others used {others_percent:.0f} % of the machine, its host took {steal_percent:.0f} %."
+    if others_percent + steal_percent > BUSY_PERCENT:
+        load += " Too much for walls and rates: trust CPU-seconds."
+    report.notes([load])
+    if arguments.quick or arguments.disk or facts["coresUsed"] != 2:
+        report.notes(["The targets are for two cores and the 2 GiB disk this program makes: this run had others."])
+    facts.update(loadAfter=after.load, othersPercent=others_percent, stealPercent=steal_percent)
+    kept_as = arguments.json or os.path.join(kept, f"codec-{facts['date'].replace(':', '')}.json")
+    ceilings = {name: over for name, results in found.items() if (over := codec_targets.overheads(results))}
+    report.keep(
+        kept_as,
+        {
+            "machine": facts,
+            "contests": {name: results.as_json() for name, results in found.items()},
+            "ceilings": ceilings,
+            "targets": [dataclasses.asdict(verdict) for verdict in judged],
+        },
+    )
+    wrong = [f"{name}: {why}" for name, results in found.items() for why in results.failures()]
+    for reason in wrong:
+        print(f"FAILED  {reason}")
+    return 1 if wrong else 0
