@@ -43,7 +43,7 @@ impl Digest {
         self.hashed_bytes += piece.as_ref().len() as u64;
         let (state, piece) = self
             .crew
-            .run(move |_| {
+            .run_brief(move |_| {
                 match &mut state {
                     State::Sha1(hash) => hash.update(piece.as_ref()),
                     State::Sha256(hash) => hash.update(piece.as_ref()),

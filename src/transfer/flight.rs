@@ -4,8 +4,9 @@
 //! flight drains it before the transfer ends, on every path: an operation that outlived its transfer could write to a target
 //! that belongs to somebody else by then.
 
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 
 use futures_util::stream::{FuturesOrdered, StreamExt};
@@ -13,18 +14,20 @@ use futures_util::stream::{FuturesOrdered, StreamExt};
 /// Operations in flight, results in the order of their launch.
 pub(super) struct Flight<'a, T> {
     running: FuturesOrdered<Pin<Box<dyn Future<Output = T> + 'a>>>,
+    /// Results that nobody has taken off yet, older than all that is running.
+    landed: VecDeque<T>,
     depth: usize,
 }
 
 impl<'a, T: 'a> Flight<'a, T> {
     /// A flight of at most `depth` operations (at least one).
     pub(super) fn new(depth: usize) -> Self {
-        Flight { running: FuturesOrdered::new(), depth: depth.max(1) }
+        Flight { running: FuturesOrdered::new(), landed: VecDeque::new(), depth: depth.max(1) }
     }
 
     /// Whether another operation must be taken off before one may be launched.
     pub(super) fn is_full(&self) -> bool {
-        self.running.len() >= self.depth
+        self.running.len() + self.landed.len() >= self.depth
     }
 
     /// Starts an operation.
@@ -39,6 +42,52 @@ impl<'a, T: 'a> Flight<'a, T> {
 
     /// The oldest operation's result; `None` when nothing is in flight.
     pub(super) async fn land(&mut self) -> Option<T> {
-        self.running.next().await
+        match self.landed.pop_front() {
+            Some(result) => Some(result),
+            None => self.running.next().await,
+        }
+    }
+
+    /// Awaits `other` while the operations in flight go on: what one of them does after its first step (handing over to the crew
+    /// what was read, writing what the crew has made) must not wait for a client.
+    pub(super) async fn alongside<O>(&mut self, other: impl Future<Output = O>) -> O {
+        let mut other = pin!(other);
+        poll_fn(|cx| {
+            while let Poll::Ready(Some(result)) = self.running.poll_next_unpin(cx) {
+                self.landed.push_back(result);
+            }
+            other.as_mut().poll(cx)
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn operations_go_on_alongside_another_wait_and_land_in_order() {
+        let (first, first_gate) = oneshot::channel::<()>();
+        let (second_step, reached) = oneshot::channel::<()>();
+        let mut flight = Flight::new(2);
+        flight
+            .launch(async {
+                first_gate.await.unwrap();
+                tokio::task::yield_now().await;
+                second_step.send(()).unwrap();
+                1
+            })
+            .await;
+        flight.launch(async { 2 }).await;
+        assert!(flight.is_full());
+        first.send(()).unwrap();
+        // Ends only if the first operation gets further meanwhile.
+        flight.alongside(reached).await.unwrap();
+        assert!(flight.is_full(), "a result that was not taken off counts");
+        assert_eq!((flight.land().await, flight.land().await), (Some(1), Some(2)));
+        assert_eq!(flight.land().await, None);
     }
 }

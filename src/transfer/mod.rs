@@ -45,8 +45,31 @@ pub trait Inlet<E: Engine> {
     fn advance(&mut self, bytes: u64);
 }
 
+/// Room that an outlet's framing needs in the same buffer as the bytes it frames, so that both go out with one operation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Margins {
+    /// Bytes in front of the payload.
+    pub front_bytes: usize,
+    /// Bytes behind it.
+    pub back_bytes: usize,
+}
+
 /// Where the bytes of a download go: the body of one response, framing added.
 pub trait Outlet<E: Engine> {
+    /// What [`Outlet::write_framed`] needs around the payload; the same for the whole body.
+    fn margins(&self) -> Margins {
+        Margins::default()
+    }
+
+    /// Sends the payload of `buffer`, which is all but its margins; what is in those is overwritten. Cheaper than
+    /// [`Outlet::write`] where framing would be an operation of its own.
+    ///
+    /// # Errors
+    /// As [`Outlet::write`].
+    fn write_framed(&mut self, buffer: Buffer) -> impl Future<Output = (Buffer, Result<(), TransferError>)> {
+        self.write(buffer)
+    }
+
     /// Sends all of `buffer` as the next bytes of the body.
     ///
     /// # Errors

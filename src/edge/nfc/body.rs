@@ -3,8 +3,13 @@
 //! Used by [`super::upload`] and [`super::download`]; these are the `Inlet` and `Outlet` that `transfer` moves bytes through.
 
 use super::channel::Channel;
-use crate::transfer::{Buffer, DiskError, Engine, Inlet, Outlet, TransferError};
+use crate::limits::BUFFER_BYTES;
+use crate::transfer::{Buffer, DiskError, Engine, Inlet, Margins, Outlet, TransferError};
 use crate::wire::http::{CHUNK_END, ChunkedDecoder, Framing, LAST_CHUNK, chunk_head};
+
+/// Longest head of a chunk that fits a buffer: five hex digits, CR, LF.
+const CHUNK_HEAD_BYTES: usize = 7;
+const _: () = assert!(BUFFER_BYTES < 1 << 20);
 
 /// The body of a request.
 pub(super) struct RequestBody<'a, E: Engine> {
@@ -149,6 +154,36 @@ impl<'a, E: Engine> ResponseBody<'a, E> {
 }
 
 impl<E: Engine> Outlet<E> for ResponseBody<'_, E> {
+    fn margins(&self) -> Margins {
+        match self.chunked {
+            true => Margins { front_bytes: CHUNK_HEAD_BYTES, back_bytes: CHUNK_END.len() },
+            false => Margins::default(),
+        }
+    }
+
+    async fn write_framed(&mut self, mut buffer: Buffer) -> (Buffer, Result<(), TransferError>) {
+        let Margins { front_bytes, back_bytes } = self.margins();
+        let payload_bytes = buffer.len().saturating_sub(front_bytes + back_bytes);
+        if payload_bytes == 0 {
+            return (buffer, Ok(()));
+        }
+        if self.chunked {
+            let mut line = Vec::with_capacity(CHUNK_HEAD_BYTES);
+            chunk_head(payload_bytes, &mut line);
+            // A short last chunk has a shorter size; zeros in front of it are part of the grammar.
+            let (zeros, size) = buffer[..front_bytes].split_at_mut(front_bytes - line.len());
+            zeros.fill(b'0');
+            size.copy_from_slice(&line);
+            buffer[front_bytes + payload_bytes..].copy_from_slice(CHUNK_END);
+        }
+        let (buffer, result) = self.channel.write(buffer, self.chunked).await;
+        if let Err(error) = result {
+            return (buffer, Err(self.gone(&error)));
+        }
+        self.sent_bytes += payload_bytes as u64;
+        (buffer, Ok(()))
+    }
+
     async fn write(&mut self, buffer: Buffer) -> (Buffer, Result<(), TransferError>) {
         if buffer.is_empty() {
             return (buffer, Ok(()));

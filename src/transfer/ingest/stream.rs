@@ -2,13 +2,17 @@
 //!
 //! Called by `ingest`. The decoder frames the stream on the data thread; grains that lie side by side are inflated together on
 //! the crew, straight into an aligned buffer, and written with one operation. Grains are independent and duplicates are refused
-//! by the decoder, so their order on the disk does not matter.
+//! by the decoder, so their order on the disk does not matter. A buffer is hashed while the next one is filled.
 //!
 //! ```text
-//!   fill ─► hash (crew) ─► decoder ─► slab of neighbouring grains ─► inflate (crew) ─► write_at    (several in flight)
+//!   fill ─► decoder ─► slab of neighbouring grains ─► inflate (crew) ─► write_at    (several in flight)
+//!    ╰────► hash (crew)
 //! ```
 
 use std::cell::Cell;
+use std::sync::Arc;
+
+use futures_util::future::join;
 
 use super::super::digest::Digest;
 use super::super::dock::storage;
@@ -16,15 +20,8 @@ use super::super::error::{TransferError, both};
 use super::super::flight::Flight;
 use super::super::{Buffer, Engine, Inlet};
 use super::{Filled, Moved, Run, fill};
-use crate::limits::{BUFFER_BYTES, SECTOR_BYTES};
-use crate::wire::vmdk::{CompressedGrain, DecodeLimits, Decoder, Piece, VmdkError, is_zero};
-
-/// Neighbouring grains that fit one buffer together.
-#[derive(Default)]
-struct Slab {
-    grains: Vec<CompressedGrain>,
-    bytes: usize,
-}
+use crate::limits::BUFFER_BYTES;
+use crate::wire::vmdk::{DecodeLimits, Decoder, Piece, Slab, VmdkError, is_zero};
 
 type Writes<'a> = Flight<'a, Result<(), TransferError>>;
 
@@ -47,12 +44,12 @@ async fn decode<E: Engine, I: Inlet<E>>(
     // One buffer is filled and one hashed; the rest is for inflating and writing.
     let mut writes = Flight::new(run.lane.buffers().saturating_sub(2));
     let mut slab = Slab::default();
-    let mut next = first;
+    let mut filled = match first {
+        Some(filled) => filled,
+        None => fill(run, inlet).await,
+    };
     let result = loop {
-        let Filled { buffer, ended } = match next.take() {
-            Some(filled) => filled,
-            None => fill(run, inlet).await,
-        };
+        let Filled { buffer, ended } = filled;
         *end_bytes += buffer.len() as u64;
         let step = async {
             let mut grains = Vec::new();
@@ -61,9 +58,8 @@ async fn decode<E: Engine, I: Inlet<E>>(
                     grains.push(grain);
                 }
             })?;
-            drop(digest.update(buffer).await?);
             for grain in grains {
-                if !slab.accepts(&grain) {
+                if !slab.accepts(&grain, BUFFER_BYTES) {
                     send(run, std::mem::take(&mut slab), &mut writes, populated).await?;
                 }
                 slab.add(grain);
@@ -73,11 +69,24 @@ async fn decode<E: Engine, I: Inlet<E>>(
                 false => Ok(()),
             }
         };
-        let step = step.await;
-        match (step, ended) {
-            (Err(error), _) | (Ok(()), Some(Err(error))) => break Err(error),
-            (Ok(()), Some(Ok(()))) => break send(run, slab, &mut writes, populated).await,
-            (Ok(()), None) => {}
+        if let Err(error) = step.await {
+            break Err(error);
+        }
+        match ended {
+            None => {
+                // What is inflated meanwhile is written with the next landing: several writes then go to the ring with one call.
+                let (next, hashed) = join(fill(run, inlet), digest.update(buffer)).await;
+                match hashed {
+                    Ok(buffer) => drop(buffer),
+                    Err(error) => break Err(error),
+                }
+                filled = next;
+            }
+            Some(Ok(())) => {
+                let sent = send(run, slab, &mut writes, populated).await;
+                break sent.and(digest.update(buffer).await.map(drop));
+            }
+            Some(Err(error)) => break Err(error),
         }
     };
     let mut result = result;
@@ -95,7 +104,7 @@ async fn send<'a, E: Engine>(
     writes: &mut Writes<'a>,
     populated: &'a Cell<u64>,
 ) -> Result<(), TransferError> {
-    if slab.grains.is_empty() {
+    if slab.is_empty() {
         return Ok(());
     }
     let mut result = Ok(());
@@ -103,7 +112,7 @@ async fn send<'a, E: Engine>(
         result = result.and(writes.land().await.unwrap_or(Ok(())));
     }
     result?;
-    match slab.bytes <= BUFFER_BYTES {
+    match slab.len() <= BUFFER_BYTES {
         true => writes.launch(write_slab(run, slab, populated)).await,
         false => writes.launch(write_large(run, slab, populated)).await,
     }
@@ -113,18 +122,10 @@ async fn send<'a, E: Engine>(
 /// Inflates a slab into one buffer and writes it.
 async fn write_slab<E: Engine>(run: &Run<'_, E>, slab: Slab, populated: &Cell<u64>) -> Result<(), TransferError> {
     let mut buffer = run.lane.take().await;
-    buffer.set_len(slab.bytes);
+    buffer.set_len(slab.len());
     let offset_bytes = slab.offset_bytes();
     let inflated = run.dock.crew.run(move |bench| {
-        let mut at = 0;
-        for grain in &slab.grains {
-            let end = at + grain.grain_bytes as usize;
-            let count = bench.inflater.inflate(grain, &mut buffer[at..end])?;
-            // The last grain of an odd capacity comes short or padded; neither what a buffer held before nor a padding that is
-            // not zeros may follow it.
-            buffer[at + count.min(grain.disk_bytes as usize)..end].fill(0);
-            at = end;
-        }
+        slab.inflate(&mut bench.inflater, &mut buffer)?;
         Ok::<Buffer, VmdkError>(buffer)
     });
     write_piece(run, inflated.await??, offset_bytes, populated).await
@@ -133,16 +134,14 @@ async fn write_slab<E: Engine>(run: &Run<'_, E>, slab: Slab, populated: &Cell<u6
 /// A grain larger than a buffer (legal up to 1 MiB, never seen from a VMware writer) goes through scratch memory.
 async fn write_large<E: Engine>(run: &Run<'_, E>, slab: Slab, populated: &Cell<u64>) -> Result<(), TransferError> {
     let offset_bytes = slab.offset_bytes();
-    for start in (0..slab.bytes).step_by(BUFFER_BYTES) {
+    let slab = Arc::new(slab);
+    for start in (0..slab.len()).step_by(BUFFER_BYTES) {
         let mut buffer = run.lane.take().await;
-        let end = (start + BUFFER_BYTES).min(slab.bytes);
-        let grain = slab.grains.first().cloned();
+        let slab = slab.clone();
         let inflated = run.dock.crew.run(move |bench| {
-            if let Some(grain) = grain {
-                bench.scratch.resize(grain.grain_bytes as usize, 0);
-                let count = bench.inflater.inflate(&grain, &mut bench.scratch)?;
-                bench.scratch[count.min(grain.disk_bytes as usize)..].fill(0);
-            }
+            bench.scratch.resize(slab.len(), 0);
+            slab.inflate(&mut bench.inflater, &mut bench.scratch)?;
+            let end = (start + BUFFER_BYTES).min(slab.len());
             buffer.set_len(end - start);
             buffer.copy_from_slice(&bench.scratch[start..end]);
             Ok::<Buffer, VmdkError>(buffer)
@@ -167,22 +166,4 @@ async fn write_piece<E: Engine>(
     populated.set(populated.get() + room);
     let (_, written) = run.dock.engine.write_at(run.file, buffer, offset_bytes).await;
     written.map_err(|error| storage(run.place, error))
-}
-
-impl Slab {
-    fn accepts(&self, grain: &CompressedGrain) -> bool {
-        let Some(last) = self.grains.last() else { return true };
-        let adjacent =
-            last.lba_sectors * SECTOR_BYTES + u64::from(last.grain_bytes) == grain.lba_sectors * SECTOR_BYTES;
-        adjacent && self.bytes + grain.grain_bytes as usize <= BUFFER_BYTES
-    }
-
-    fn add(&mut self, grain: CompressedGrain) {
-        self.bytes += grain.grain_bytes as usize;
-        self.grains.push(grain);
-    }
-
-    fn offset_bytes(&self) -> u64 {
-        self.grains.first().map_or(0, |grain| grain.lba_sectors * SECTOR_BYTES)
-    }
 }
