@@ -65,17 +65,21 @@ impl SalvageCutter {
         let (mut found, mut doubt) = (Vec::new(), None);
         let mut emit = |piece| found.push(piece);
         let result = match chunk.is_empty() {
-            true => salvager.finish(&mut emit).map(|summary| {
-                doubt = summary.doubt;
-                None
-            }),
+            true => match salvager.finish(&mut emit) {
+                Ok(summary) => {
+                    let parent = |cid| format!("what it does not hold is not zeros, but that of its parent {cid}");
+                    doubt = summary.doubt.map(|error| error.to_string()).or(summary.parent_cid.map(parent));
+                    Ok(None)
+                }
+                Err(error) => Err(error),
+            },
             false => salvager.push(chunk, &mut emit).map(|()| Some(salvager)),
         };
         for piece in found {
             self.take(piece);
         }
         if let Some(doubt) = doubt {
-            self.losses.push(Loss { offset_bytes: None, length_bytes: 0, reason: doubt.to_string() });
+            self.losses.push(Loss { offset_bytes: None, length_bytes: 0, reason: doubt });
         }
         match result {
             Ok(Some(salvager)) => self.salvager = Some(salvager),

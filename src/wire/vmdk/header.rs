@@ -234,6 +234,10 @@ impl Header {
             (self.descriptor_sectors == footer.descriptor_sectors, "descriptorSize"),
             (self.table_entries == footer.table_entries, "numGTEsPerGT"),
             (self.overhead_sectors == footer.overhead_sectors, "overHead"),
+            (
+                self.directory_sector == DIRECTORY_IN_FOOTER || self.directory_sector == footer.directory_sector,
+                "gdOffset",
+            ),
         ]
         .into_iter()
         .find_map(|(equal, field)| (!equal).then_some(field))

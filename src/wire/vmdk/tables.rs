@@ -42,6 +42,8 @@ pub(super) struct Tables {
     received: HashMap<u64, Received>,
     /// Tables that arrived, by their sector. Not those that are settled and came behind their grains.
     listed: HashMap<u64, Tally>,
+    /// The table that is arriving: what its sectors so far list.
+    arriving: Tally,
     /// Tables that were taken out of `listed`.
     dropped: u64,
     /// Whether ranges are settled at all.
@@ -126,6 +128,7 @@ impl Tables {
             key: RandomState::new(),
             received: HashMap::new(),
             listed: HashMap::new(),
+            arriving: Tally::default(),
             dropped: 0,
             settles: false,
             settled: Settled::default(),
@@ -164,15 +167,19 @@ impl Tables {
     /// `false` when there are more tables than a disk of this size can have, redundant ones included.
     pub(super) fn table_block(&mut self, first_sector: u64, position: u64, block: &Block) -> bool {
         let table_sector = first_sector + position / self.table_sectors * self.table_sectors;
-        let first_entry = position % self.table_sectors * ENTRIES_PER_BLOCK;
-        let mut tally = self.listed.get(&table_sector).copied().unwrap_or_default();
+        let part = position % self.table_sectors;
+        let first_entry = part * ENTRIES_PER_BLOCK;
+        let mut tally = if part == 0 { Tally::default() } else { self.arriving };
         for (entry, sector) in (first_entry..self.table_entries).zip(entries(block)) {
             let is_grain = sector != 0 && !(sector == ZERO_GRAIN && self.has_zero_grain_entries);
             if is_grain {
                 tally.add(self.hash(entry, sector));
             }
         }
-        if self.listed.insert(table_sector, tally).is_none() {
+        self.arriving = tally;
+        // One that runs into the grains or into another table never gets here.
+        let is_whole = part + 1 == self.table_sectors;
+        if is_whole && self.listed.insert(table_sector, tally).is_none() {
             self.behind = match self.behind {
                 Behind::Nothing => Behind::One(table_sector),
                 _ => Behind::Several,

@@ -243,3 +243,29 @@ proptest! {
 
 mod damage;
 mod tables;
+
+#[test]
+fn a_header_that_knows_the_directory_agrees_with_the_footer() {
+    let sketch = vmdktool();
+    let mut stream = sketch.out;
+    stream[56..64].copy_from_slice(&(sketch.directory_sector + 1).to_le_bytes());
+    assert!(matches!(judge(&stream), Err(VmdkError::FooterMismatch { field: "gdOffset", .. })));
+}
+
+#[test]
+fn front_tables_end_before_the_grains() {
+    let header = Header { overhead_sectors: 33, ..header(CAPACITY, 21) };
+    let sketch = Sketch::new(header).marker(4, 0).grain(0).grain(511);
+    let marker = sketch.out[33 * SECTOR..34 * SECTOR].to_vec();
+    let mut sketch = sketch.front_tables(21);
+    // In place of the last sector of table 2, for a reader of tables an entry.
+    sketch.put(33 * SECTOR, &marker);
+    assert!(matches!(judge(&sketch.end().out), Err(VmdkError::TableMissing { table: 2, .. })));
+}
+
+#[test]
+fn front_tables_do_not_overlap() {
+    let mut sketch = Sketch::new(header(CAPACITY, 21)).grain(0).front_tables(21);
+    sketch.put(21 * SECTOR + 4, &24u32.to_le_bytes());
+    assert!(matches!(judge(&sketch.end().out), Err(VmdkError::TableMissing { table: 0, .. })));
+}
