@@ -127,8 +127,11 @@ pub const CONTAINER_CHECK_BYTES: u64 = 64 * 1024;
 // ---------------------------------------------------------------- convert
 /// What one codec job of a conversion covers: four default grains, which fit a core's own cache with their results.
 pub const CONVERT_PIECE_BYTES: usize = 256 * 1024;
-/// Pieces under way per codec thread; enough that no thread waits for the one that writes. 4 MiB per thread at most.
-pub const CONVERT_WINDOW_PER_THREAD: usize = 8;
+/// Pieces under way: so many per codec thread ...
+pub const CONVERT_WINDOW_PER_THREAD: usize = 2;
+/// ... and so many besides, so that no thread waits for the one that writes. With what a thread keeps to itself this is 2 MiB and 1 MiB
+/// per thread.
+pub const CONVERT_WINDOW_BESIDES: usize = 6;
 /// Beginning of a source that is looked at to recognise it: header, descriptor and front matter of every known writer.
 pub const CONVERT_HEAD_BYTES: usize = 128 * 1024;
 /// Smallest hole made in a raw target: the block of every common file system.

@@ -7,17 +7,17 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import datetime
 import os
 import subprocess
 
-from . import codec_rows, codec_targets, disks, machine, report
+from . import codec_rows, codec_targets, disks, machine, options, report
 from .contest import Skipped, remove
 
 GIB = 2**30
 PACKAGES = {"qemu-img": "qemu-utils", "mke2fs": "e2fsprogs", "vmdktool": "vmdktool"}
 # Short commands are run more often: a single one says little.
 SHORT = 5
+ROUNDS, QUICK_ROUNDS = 3, 2
 
 EXPLANATION = """\
 Every round runs every command once, one after the other, so that a change of load meets all of them. Sources are in the
@@ -34,18 +34,16 @@ itself (about 16 MiB) and sampled below. "bare loop" is benches/ceiling.rs: libd
 
 @dataclasses.dataclass
 class Sizes:
-    disk_bytes: int
-    files_bytes: int
+    # Capacity and files of the disk with a file system.
+    real_bytes: tuple
     random_bytes: int
     zeros_bytes: int
 
 
-FULL = Sizes(disk_bytes=2 * GIB, files_bytes=600 << 20, random_bytes=GIB, zeros_bytes=2 * GIB)
-QUICK = Sizes(disk_bytes=512 << 20, files_bytes=100 << 20, random_bytes=128 << 20, zeros_bytes=512 << 20)
+FULL = Sizes(disks.FULL_BYTES, random_bytes=GIB, zeros_bytes=2 * GIB)
+QUICK = Sizes(disks.QUICK_BYTES, random_bytes=128 << 20, zeros_bytes=512 << 20)
 EMPTY_BYTES = 8 * GIB
 LONELY_BYTES = 3 << 40
-# Taken by others during a run, above which wall clocks mean little.
-BUSY_PERCENT = 10
 
 
 def describe(parts):
@@ -58,30 +56,18 @@ def describe(parts):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--disk", metavar="FILE", help="a raw disk to convert instead of the one that is made")
-    parser.add_argument("--rounds", metavar="N", type=positive, help="rounds [default: 3, with --quick 2]")
-    parser.add_argument("--quick", action="store_true", help="small disks, for trying out: about a minute")
-    parser.add_argument("--json", metavar="FILE", help="where results are kept [default: target/peers/codec-DATE.json]")
-    parser.add_argument("--dir", metavar="DIR", help="where disks and targets are [default: target/peers]")
-    parser.add_argument("--cores", metavar="N", type=positive, default=2, help="cores to use [default: 2]")
-    parser.add_argument("--diskferry", metavar="PROGRAM", help="an already built diskferry to measure")
+    options.shared(parser, "codec", ROUNDS, QUICK_ROUNDS, "about a minute")
+    parser.add_argument("--cores", metavar="N", type=options.positive, default=2, help="cores to use [default: 2]")
     parser.add_argument("--ceiling", metavar="PROGRAM", help="an already built benches/ceiling.rs")
     parser.set_defaults(run=run)
 
 
-def positive(text):
-    number = int(text)
-    if not 1 <= number <= 1000:
-        raise ValueError(text)
-    return number
-
-
 def run(arguments):
     """Returns the exit code."""
-    kept = os.path.join(machine.ROOT, "target", "peers")
-    folder = os.path.realpath(arguments.dir or kept)
+    folder = os.path.realpath(arguments.dir or machine.kept_folder())
     os.makedirs(folder, exist_ok=True)
     sizes = QUICK if arguments.quick else FULL
-    machine.need_space(folder, 4 * sizes.disk_bytes)
+    machine.need_space(folder, 4 * sizes.real_bytes[0])
     machine.install(PACKAGES)
     for tool in ("qemu-img", "mke2fs"):
         if machine.lacks(tool):
@@ -90,16 +76,16 @@ def run(arguments):
     ceiling, ceiling_missing = (arguments.ceiling, None) if arguments.ceiling else machine.build_bench("ceiling")
     cores = machine.use_cores(arguments.cores)
     tools = codec_rows.Commands(program, ceiling, ceiling_missing, cores)
-    rounds = arguments.rounds or (2 if arguments.quick else 3)
+    rounds = arguments.rounds or (QUICK_ROUNDS if arguments.quick else ROUNDS)
 
     before = machine.Moment.now()
-    facts = surroundings(program, folder, cores, rounds, arguments)
-    introduce(facts)
-    disk = disks.given(arguments.disk) if arguments.disk else disks.real(folder, sizes.disk_bytes, sizes.files_bytes)
+    facts = machine.facts(program, folder, cores, rounds, arguments.quick, peers())
+    report.introduce(facts)
+    disk = disks.given(arguments.disk) if arguments.disk else disks.real(folder, *sizes.real_bytes)
     if disk.data_bytes == 0:
         raise machine.Unfit(f"{disk.path}: nothing but zeros")
     found = measure(tools, disk, sizes, folder, rounds, arguments.quick)
-    return conclude(found, facts, before, arguments, kept)
+    return conclude(found, facts, before, arguments)
 
 
 def measure(tools, disk, sizes, folder, rounds, quick):
@@ -158,57 +144,27 @@ def made_once(row, folder):
         remove(path)
 
 
-def surroundings(program, folder, cores, rounds, arguments):
-    release = machine.version(["uname", "-sr"])
+def peers():
+    """Versions of what diskferry is compared with, and of what makes the disks."""
     return {
-        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "processor": machine.processor(),
-        "coresUsed": cores,
-        "coresOfMachine": os.cpu_count(),
-        "memoryBytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
-        "kernel": release,
-        "fileSystem": machine.file_system(folder),
-        "rounds": rounds,
-        "quick": arguments.quick,
-        "versions": {
-            "diskferry": machine.version([program, "--version"]),
-            "commit": machine.version(["git", "-C", machine.ROOT, "describe", "--always", "--dirty"]),
-            "qemu-img": machine.version(["qemu-img", "--version"]),
-            "vmdktool": machine.lacks("vmdktool") or machine.package_version("vmdktool") or "not from a package",
-            "cp": machine.version(["cp", "--version"]),
-            "mke2fs": machine.version(["mke2fs", "-V"]),
-        },
-        "loadBefore": os.getloadavg()[0],
+        "qemu-img": machine.version(["qemu-img", "--version"]),
+        "vmdktool": machine.lacks("vmdktool") or machine.package_version("vmdktool") or "not from a package",
+        "cp": machine.version(["cp", "--version"]),
+        "mke2fs": machine.version(["mke2fs", "-V"]),
     }
 
 
-def introduce(facts):
-    memory_gib = facts["memoryBytes"] / GIB
-    cores = f"{facts['coresUsed']} of {facts['coresOfMachine']} cores"
-    print(f"{facts['processor']}, {cores}, {memory_gib:.0f} GiB, {facts['kernel']}, {facts['fileSystem']}")
-    print(f"load average {facts['loadBefore']:.2f}, {facts['rounds']} rounds, {facts['date']}")
-    for tool, version in facts["versions"].items():
-        print(f"  {tool:<9}  {version or 'not known'}")
-
-
-def conclude(found, facts, before, arguments, kept):
-    after = machine.Moment.now()
-    others_percent, steal_percent = before.until(after)
+def conclude(found, facts, before, arguments):
+    before.ended(facts)
     judged = codec_targets.judge(found)
     report.verdicts(judged)
     print()
-    load = f"Load average {before.load:.2f} before, {after.load:.2f} after; "
-    load += f"others used {others_percent:.0f} % of the machine, its host took {steal_percent:.0f} %."
-    if others_percent + steal_percent > BUSY_PERCENT:
-        load += " Too much for walls and rates: trust CPU-seconds."
-    report.notes([load])
+    report.load(facts)
     if arguments.quick or arguments.disk or facts["coresUsed"] != 2:
         report.notes(["The targets are for two cores and the 2 GiB disk this program makes: this run had others."])
-    facts.update(loadAfter=after.load, othersPercent=others_percent, stealPercent=steal_percent)
-    kept_as = arguments.json or os.path.join(kept, f"codec-{facts['date'].replace(':', '')}.json")
     ceilings = {name: over for name, results in found.items() if (over := codec_targets.overheads(results))}
     report.keep(
-        kept_as,
+        arguments.json or report.place("codec", facts),
         {
             "machine": facts,
             "contests": {name: results.as_json() for name, results in found.items()},

@@ -4,23 +4,14 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
-from typing import Optional
 
 from . import codec_rows as rows
+from .report import Verdict
 
 PIPELINE_OVER_CEILING = 1.10
 PEAK_BYTES = 32 * 2**20
 EMPTY_WALL_S = 0.020
 LONELY_WALL_S = 0.1
-
-
-@dataclass
-class Verdict:
-    target: str
-    found: str
-    # None: not measured.
-    met: Optional[bool]
 
 
 def judge(found):

@@ -1,6 +1,7 @@
 # The disks that are converted: a real file system full of this machine's files, and the extremes.
 #
-# Called by codec and contest. Disks are made once and kept between runs; one that is half made is made again.
+# Called by codec, server, contest and server_rounds. Disks are made once and kept between runs; one that is half made
+# is made again.
 from __future__ import annotations
 
 import hashlib
@@ -15,6 +16,9 @@ from .machine import Unfit
 GRAIN_BYTES = 65_536
 MIB = 2**20
 GIB = 2**30
+# The disk with a file system: its capacity, and the files on it; and the one for trying out.
+FULL_BYTES = (2 * GIB, 600 * MIB)
+QUICK_BYTES = (512 * MIB, 100 * MIB)
 # Where files come from, and their shares: libraries and modules, texts and fonts, programs.
 ROOTS = (("/usr/lib", 0.6), ("/usr/share", 0.25), ("/usr/bin", 0.15))
 # Changes when disks are made in another way, so that old ones are not used again.

@@ -1,8 +1,9 @@
 # The machine: what is installed and built, which versions, how busy it is.
 #
-# Called by codec.
+# Called by codec and server.
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import platform
@@ -73,15 +74,30 @@ def use_cores(wanted):
     return len(cores)
 
 
+def kept_folder():
+    """Where disks and results stay between runs."""
+    return os.path.join(ROOT, "target", "peers")
+
+
 def need_space(folder, wanted_bytes):
     free_bytes = shutil.disk_usage(folder).free
     if free_bytes < wanted_bytes:
         raise Unfit(f"{folder}: {free_bytes / 2**30:.1f} GiB are free, {wanted_bytes / 2**30:.0f} are needed")
 
 
+def free_memory_bytes():
+    """What can be had without swapping."""
+    with open("/proc/meminfo") as lines:
+        for line in lines:
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    raise Unfit("this kernel does not say how much memory is free")
+
+
 def file_system(folder):
     found = subprocess.run(["findmnt", "-n", "-o", "FSTYPE", "-T", folder], capture_output=True, text=True)
-    return found.stdout.strip() or "unknown file system"
+    # One line for each mount on the same place; the last one is seen.
+    return found.stdout.split()[-1] if found.stdout.strip() else "unknown file system"
 
 
 def processor():
@@ -90,6 +106,27 @@ def processor():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.machine()
+
+
+def facts(program, folder, cores, rounds, quick, peers):
+    """What the figures of a run belong to. `peers`: versions by tool."""
+    return {
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "processor": processor(),
+        "coresUsed": cores,
+        "coresOfMachine": os.cpu_count(),
+        "memoryBytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        "kernel": version(["uname", "-sr"]),
+        "fileSystem": file_system(folder),
+        "rounds": rounds,
+        "quick": quick,
+        "versions": {
+            "diskferry": version([program, "--version"]),
+            "commit": version(["git", "-C", ROOT, "describe", "--always", "--dirty"]),
+            **peers,
+        },
+        "loadBefore": os.getloadavg()[0],
+    }
 
 
 def version(argv):
@@ -139,3 +176,9 @@ class Moment:
         total_s = max(later.total_s - self.total_s, 0.01)
         others_s = (later.busy_s - self.busy_s) - (later.own_s - self.own_s)
         return max(0.0, 100 * others_s / total_s), 100 * (later.steal_s - self.steal_s) / total_s
+
+    def ended(self, facts):
+        """Adds to `facts` what the machine did from this moment to now."""
+        after = Moment.now()
+        others_percent, steal_percent = self.until(after)
+        facts.update(loadAfter=after.load, othersPercent=others_percent, stealPercent=steal_percent)

@@ -1,17 +1,52 @@
 # What is printed and kept: tables of contests, verdicts on targets, the results as JSON.
 #
-# Called by codec.
+# Called by codec and server.
 from __future__ import annotations
 
 import json
 import os
 import statistics
 import textwrap
+from dataclasses import dataclass
+from typing import Optional
+
+from . import machine
 
 MIB = 2**20
+GIB = 2**30
+# Taken by others during a run, above which wall clocks mean little.
+BUSY_PERCENT = 10
 HEADINGS = (
     ["", "wall s", "min", "CPU-s", "CPU-s/GiB", "MiB/s", "size MiB", "size %", "rate", "min..max", "peak MiB"]
 )
+
+
+@dataclass
+class Verdict:
+    target: str
+    found: str
+    # None: not measured.
+    met: Optional[bool]
+
+
+def introduce(facts):
+    """Where and with what was measured."""
+    memory_gib = facts["memoryBytes"] / GIB
+    cores = f"{facts['coresUsed']} of {facts['coresOfMachine']} cores"
+    print(f"{facts['processor']}, {cores}, {memory_gib:.0f} GiB, {facts['kernel']}, {facts['fileSystem']}")
+    print(f"load average {facts['loadBefore']:.2f}, {facts['rounds']} rounds, {facts['date']}")
+    for tool, version in facts["versions"].items():
+        print(f"  {tool:<9}  {version or 'not known'}")
+
+
+def load(facts):
+    """How busy the machine was with other things."""
+    others_percent, steal_percent = facts["othersPercent"], facts["stealPercent"]
+    text = f"Load average {facts['loadBefore']:.2f} before, {facts['loadAfter']:.2f} after; "
+    text += f"others used {others_percent:.0f} % of the machine, its host took {steal_percent:.0f} %."
+    if others_percent + steal_percent > BUSY_PERCENT:
+        text += " Too much for walls and rates: trust CPU-seconds."
+    notes([text])
 
 
 def table(headings, lines):
@@ -108,6 +143,11 @@ def verdicts(found):
 def notes(lines):
     for text in lines:
         print(textwrap.fill(text, 118, initial_indent="  ", subsequent_indent="    "))
+
+
+def place(part, facts):
+    """Where results are kept unless told."""
+    return os.path.join(machine.kept_folder(), f"{part}-{facts['date'].replace(':', '')}.json")
 
 
 def keep(path, results):

@@ -53,6 +53,19 @@ impl FlatDisk {
         self.stretches.iter().filter_map(|stretch| stretch.file.as_ref())
     }
 
+    /// Whether all files are still as long as they were: beyond its end a file looks like a hole.
+    pub(super) fn check_lengths(&self) -> Result<(), ConvertError> {
+        for stretch in &self.stretches {
+            let Some(file) = &stretch.file else { continue };
+            let found_bytes = file.length_bytes().map_err(ConvertError::storage(file.path()))?;
+            let expected_bytes = stretch.file_offset_bytes + (stretch.disk.end - stretch.disk.start);
+            if found_bytes < expected_bytes {
+                return Err(ConvertError::TooShort { name: file.path().to_owned(), found_bytes, expected_bytes });
+            }
+        }
+        Ok(())
+    }
+
     /// Bytes that may hold data.
     pub(super) fn data_bytes(&self) -> Result<u64, ConvertError> {
         let (mut sum_bytes, mut at_bytes) = (0, 0);

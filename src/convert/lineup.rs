@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 
 use super::{ConvertError, Watch};
-use crate::limits::{CONVERT_PIECE_BYTES, CONVERT_WINDOW_PER_THREAD};
+use crate::limits::{CONVERT_PIECE_BYTES, CONVERT_WINDOW_BESIDES, CONVERT_WINDOW_PER_THREAD};
 use crate::wire::vmdk::{Deflater, Inflater, Level};
 
 /// What one worker owns and reuses.
@@ -105,7 +105,7 @@ impl Lineup {
         results: &mpsc::Receiver<(u64, Result<M, ConvertError>)>,
     ) -> Result<(), ConvertError> {
         let gone = || ConvertError::Threads("the codec threads have ended".to_owned());
-        let window = self.threads * CONVERT_WINDOW_PER_THREAD;
+        let window = self.threads * CONVERT_WINDOW_PER_THREAD + CONVERT_WINDOW_BESIDES;
         // Results that came before their turn; the front is the oldest job that has not been taken.
         let mut waiting: VecDeque<Option<Result<M, ConvertError>>> = VecDeque::with_capacity(window);
         let mut first_number = 0;

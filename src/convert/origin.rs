@@ -8,6 +8,8 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::flat_disk::FlatDisk;
 use super::job::{Cut, From, GRAIN_BYTES, Gather, Job, Loader, Part};
 use super::loss::Losses;
@@ -231,6 +233,7 @@ impl FlatCutter {
     fn next(&mut self, watch: &Watch) -> Result<Option<Job>, ConvertError> {
         while self.next_bytes >= self.data.end {
             let Some(found) = self.disk.next_data(self.next_bytes)? else {
+                self.disk.check_lengths()?;
                 watch.reach(self.disk.length_bytes());
                 return Ok(None);
             };
@@ -309,9 +312,9 @@ impl StreamCutter {
                 return Err(ConvertError::source(&self.name)(error));
             }
             let Some(decoder) = &mut self.decoder else { return Ok(None) };
-            let chunk = self.input.read()?;
+            let chunk = Bytes::from(self.input.read()?);
             let mut grains = Vec::new();
-            let pushed = decoder.push(&chunk, &mut |piece| {
+            let pushed = decoder.push_bytes(&chunk, &mut |piece| {
                 if let Piece::Grain(grain) = piece {
                     grains.push(grain);
                 }

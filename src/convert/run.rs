@@ -236,8 +236,10 @@ impl Conversion<'_> {
             let populated_bytes = works.origin.loader.flat.as_ref().map_or(Ok(0), |disk| disk.data_bytes())?;
             return Ok((Tally { populated_bytes, shared: true, ..Tally::default() }, length_bytes));
         }
-        // What was shared as a trial goes; pieces are shared one by one.
-        file.set_length(0).map_err(&failed)?;
+        if shares {
+            // What was shared as a trial goes; pieces are shared one by one.
+            file.set_length(0).map_err(&failed)?;
+        }
         let length_bytes = self.length_bytes.unwrap_or(0);
         if self.request.sparse == Sparse::Off {
             file.allocate(length_bytes).map_err(&failed)?;

@@ -160,6 +160,10 @@ pub(super) fn salvage_table(disk: &SparseDisk, table: u64, losses: Option<&Losse
         }
     };
     let copies = [Some(&disk.directory), disk.copies.as_ref()].into_iter().flatten();
+    if copies.clone().all(|directory| directory.len() as u64 <= table) {
+        note(first, count, "the file ends before the entry in the grain directory".to_owned());
+        return Vec::new();
+    }
     let sectors = copies.filter_map(|directory| directory.get(table as usize).copied().filter(|sector| *sector != 0));
     let mut words = Vec::new();
     let mut failed = None;

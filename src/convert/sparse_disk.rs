@@ -35,15 +35,18 @@ impl SparseDisk {
         Ok(SparseDisk { header, file, file_bytes, directory, copies })
     }
 
-    /// Like [`open`](Self::open), without a check: what cannot be read is 0.
+    /// Like [`open`](Self::open), without a check. A directory ends where the file does; entries that name overlapping tables lead
+    /// nowhere.
     pub(super) fn open_damaged(file: LocalFile, header: Header) -> Result<SparseDisk, ConvertError> {
         let file_bytes = file.length_bytes().map_err(ConvertError::storage(file.path()))?;
         let read = |header: &Header| {
             let mut bytes = vec![0; (header.directory_sectors() * SECTOR_BYTES) as usize];
-            // What is missing stays zero.
-            let _ = file.read_at(&mut bytes, header.directory_sector.saturating_mul(SECTOR_BYTES));
-            let words = bytes.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word));
-            words.take(header.table_count() as usize).collect()
+            // What cannot be read is as good as beyond the end.
+            let found = file.read_at(&mut bytes, header.directory_sector.saturating_mul(SECTOR_BYTES)).unwrap_or(0);
+            let words = bytes[..found].as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word));
+            let mut directory: Vec<u32> = words.take(header.table_count() as usize).collect();
+            distrust_overlaps(&mut directory, header.table_sectors());
+            directory
         };
         let directory = read(&header);
         let copies = redundant(&header).map(|copy| read(&copy));
@@ -52,7 +55,7 @@ impl SparseDisk {
 
     /// Number of grain tables that cover the disk.
     pub(super) fn tables(&self) -> u64 {
-        self.directory.len() as u64
+        self.header.table_count()
     }
 
     /// The entries of one grain table; none when the range holds no grain. Its copy must say the same.
@@ -180,6 +183,18 @@ fn lead(bytes: &[u8]) -> (u64, u32) {
 fn redundant(header: &Header) -> Option<Header> {
     let has_copies = !header.is_stream() && header.flags & FLAG_COPIES != 0 && header.redundant_directory_sector != 0;
     has_copies.then_some(Header { directory_sector: header.redundant_directory_sector, ..*header })
+}
+
+/// Makes entries that name overlapping tables name none: what is there can be the table of one of them at most.
+fn distrust_overlaps(directory: &mut [u32], table_sectors: u64) {
+    let mut order: Vec<usize> = (0..directory.len()).filter(|&index| directory[index] != 0).collect();
+    order.sort_unstable_by_key(|&index| directory[index]);
+    let overlapping =
+        order.windows(2).filter(|pair| u64::from(directory[pair[1]] - directory[pair[0]]) < table_sectors);
+    let distrusted: Vec<usize> = overlapping.flatten().copied().collect();
+    for index in distrusted {
+        directory[index] = u32::MAX;
+    }
 }
 
 fn read_directory(file: &LocalFile, header: &Header, file_bytes: u64) -> Result<Vec<u8>, ConvertError> {

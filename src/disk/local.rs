@@ -278,7 +278,10 @@ impl PartFile {
         }
         let file = LocalFile::new(opened, &part, false);
         let part = PartFile { file, target: target.to_owned(), replace, published: false };
-        part.file.set_length(0)?;
+        // Only what an earlier run left: ext4 writes a file that was ever cut to nothing back when it is closed, and waits.
+        if part.file.length_bytes()? > 0 {
+            part.file.set_length(0)?;
+        }
         Ok(part)
     }
 

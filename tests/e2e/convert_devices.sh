@@ -68,8 +68,8 @@ cmp "$device" "$work/device.raw" || die "a device with a VMDK on it is raw"
 before=$(old)
 truncate -s 129M "$work/large.raw"
 refused '1|2|74' '[0-9]{9}' "a disk larger than the device" --force "$work/large.raw" "$device"
-refused 2 'raw' "a stream to a device" --force --to stream "$work/guest.raw" "$device"
-refused 2 'same' "a device to itself" --force "$device" "$device"
+refused 2 'streamOptimized' "a stream to a device" --force --to stream "$work/guest.raw" "$device"
+refused 2 'same|overwritten' "a device to itself" --force "$device" "$device"
 cp "$work/guest.vmdk" "$work/damaged.vmdk"
 printf '\xff\xff\xff\xff' | dd of="$work/damaged.vmdk" bs=1 seek=100000 conv=notrunc status=none
 same "$(sha256sum <"$device")" "$before" "a device after refusals"

@@ -104,8 +104,8 @@ convert "$work/guest.raw" /dev/null --to stream
 
 # What cannot be.
 refused 2 '--to' "a pipe without a format" "$work/guest.raw" - </dev/null
-refused 2 'streamOptimized|raw' "sparse to a pipe" --to sparse "$work/guest.raw" - </dev/null
-refused 2 'streamOptimized|raw' "flat to a pipe" --to flat "$work/guest.raw" - </dev/null
+refused 2 'monolithicSparse' "sparse to a pipe" --to sparse "$work/guest.raw" - </dev/null
+refused 2 'monolithicFlat' "flat to a pipe" --to flat "$work/guest.raw" - </dev/null
 refused '1|2' 'sparse' "sparse from a pipe" - "$work/out/disk.raw" <"$work/sparse.vmdk"
 refused '1|2' 'sparse' "sparse named from a pipe" --from sparse - "$work/out/disk.raw" <"$work/sparse.vmdk"
 refused 2 '--capacity' "a raw disk of unknown size" --from raw --to stream - "$work/out/disk.vmdk" <"$work/guest.raw"

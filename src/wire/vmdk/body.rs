@@ -76,21 +76,30 @@ impl Body {
         }
     }
 
-    /// Takes at least one byte of `input`, which is at `position` of the stream, and says how many.
+    /// Takes at least one byte of `input`, which is at `position` of the stream and part of `owner` if there is one, and says how
+    /// many.
     pub(super) fn advance(
         &mut self,
         block: &mut Vec<u8>,
         position: u64,
         input: &[u8],
+        owner: Option<&Bytes>,
         emit: &mut dyn FnMut(Piece),
     ) -> Result<usize, VmdkError> {
         match &mut self.step {
             Step::Grain { grain, data, missing } => {
                 let taken = input.len().min(*missing);
-                data.extend_from_slice(&input[..taken]);
+                let whole = owner.filter(|_| data.is_empty() && taken == *missing);
+                if whole.is_none() {
+                    data.reserve(*missing);
+                    data.extend_from_slice(&input[..taken]);
+                }
                 *missing -= taken;
                 if *missing == 0 {
-                    grain.data = data.split().freeze();
+                    grain.data = match whole {
+                        Some(owner) => owner.slice_ref(&input[..taken]),
+                        None => data.split().freeze(),
+                    };
                     emit(Piece::Grain(grain.clone()));
                     let end = position + taken as u64;
                     self.step = Step::padding((end.next_multiple_of(SECTOR_BYTES) - end) as usize);
@@ -169,7 +178,7 @@ impl Body {
             disk_bytes,
         };
         let missing = size_bytes as usize;
-        Ok(Step::Grain { grain, data: BytesMut::with_capacity(missing), missing })
+        Ok(Step::Grain { grain, data: BytesMut::new(), missing })
     }
 
     /// Whether a grain may come here, at this place of the disk, and this large.

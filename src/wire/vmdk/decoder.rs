@@ -7,6 +7,8 @@
 //! once; no grain is missing (see [`Summary::tables_verified`]); a promised footer is there and agrees with the header. Until
 //! then every grain must be regarded as provisional.
 
+use bytes::Bytes;
+
 use super::body::{Body, collect};
 use super::header::may_become_vmdk;
 use super::{CompressedGrain, Header, VmdkError};
@@ -84,9 +86,21 @@ impl Decoder {
     ///
     /// # Errors
     /// The stream is wrong; grains before the error have been emitted. Every further call returns the same error.
-    pub fn push(&mut self, mut input: &[u8], emit: &mut dyn FnMut(Piece)) -> Result<(), VmdkError> {
+    pub fn push(&mut self, input: &[u8], emit: &mut dyn FnMut(Piece)) -> Result<(), VmdkError> {
+        self.take(input, None, emit)
+    }
+
+    /// Like [`push`](Self::push), without copying the grains that lie in `input` as a whole: they share its memory.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn push_bytes(&mut self, input: &Bytes, emit: &mut dyn FnMut(Piece)) -> Result<(), VmdkError> {
+        self.take(input, Some(input), emit)
+    }
+
+    fn take(&mut self, mut input: &[u8], owner: Option<&Bytes>, emit: &mut dyn FnMut(Piece)) -> Result<(), VmdkError> {
         while !input.is_empty() {
-            match self.advance(input, emit) {
+            match self.advance(input, owner, emit) {
                 Ok(taken) => {
                     self.position_bytes += taken as u64;
                     input = &input[taken..];
@@ -126,7 +140,12 @@ impl Decoder {
     }
 
     /// Takes at least one byte of `input` and says how many.
-    fn advance(&mut self, input: &[u8], emit: &mut dyn FnMut(Piece)) -> Result<usize, VmdkError> {
+    fn advance(
+        &mut self,
+        input: &[u8],
+        owner: Option<&Bytes>,
+        emit: &mut dyn FnMut(Piece),
+    ) -> Result<usize, VmdkError> {
         match &mut self.stage {
             Stage::Failed(error) => Err(error.clone()),
             Stage::Header => {
@@ -140,7 +159,7 @@ impl Decoder {
                 }
                 Ok(taken)
             }
-            Stage::Body(body) => body.advance(&mut self.block, self.position_bytes, input, emit),
+            Stage::Body(body) => body.advance(&mut self.block, self.position_bytes, input, owner, emit),
         }
     }
 }

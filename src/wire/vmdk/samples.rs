@@ -261,19 +261,26 @@ pub(super) const LIMITS: DecodeLimits = DecodeLimits { capacity_limit_bytes: 1 <
 
 /// What a decoder makes of a stream cut into pieces of `step` bytes.
 pub(super) fn decode_in(stream: &[u8], step: usize) -> (Vec<CompressedGrain>, Result<Summary, VmdkError>) {
-    let mut decoder = Decoder::new(LIMITS);
-    let mut grains = Vec::new();
-    for piece in stream.chunks(step) {
-        let pushed = decoder.push(piece, &mut |piece| {
-            if let Piece::Grain(grain) = piece {
-                grains.push(grain);
-            }
-        });
+    let owner = bytes::Bytes::copy_from_slice(stream);
+    let (mut copying, mut sharing) = (Decoder::new(LIMITS), Decoder::new(LIMITS));
+    let (mut grains, mut shared) = (Vec::new(), Vec::new());
+    for piece in owner.chunks(step) {
+        let pushed = copying.push(piece, &mut |piece| grains.extend(grain_in(piece)));
+        let same = sharing.push_bytes(&owner.slice_ref(piece), &mut |piece| shared.extend(grain_in(piece)));
+        assert_eq!(pushed, same);
         if pushed.is_err() {
             break;
         }
     }
-    (grains, decoder.finish())
+    assert!(grains == shared, "shared memory makes no difference");
+    (grains, copying.finish())
+}
+
+fn grain_in(piece: Piece) -> Option<CompressedGrain> {
+    match piece {
+        Piece::Grain(grain) => Some(grain),
+        Piece::Header(_) => None,
+    }
 }
 
 /// The verdict on a stream.

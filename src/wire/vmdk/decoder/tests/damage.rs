@@ -257,10 +257,10 @@ fn container_addresses_end_at_two_tebibytes() {
     let mut lead = 0u64.to_le_bytes().to_vec();
     lead.extend_from_slice(&5u32.to_le_bytes());
     for _ in 1..128 {
-        body.advance(&mut block, 512, &[0; 512], &mut |_| ()).unwrap();
+        body.advance(&mut block, 512, &[0; 512], None, &mut |_| ()).unwrap();
     }
     let offset_bytes = start + 512;
-    let verdict = body.advance(&mut block, offset_bytes, &lead, &mut |_| ());
+    let verdict = body.advance(&mut block, offset_bytes, &lead, None, &mut |_| ());
     assert_eq!(verdict, Err(VmdkError::ContainerTooLong { offset_bytes }));
 }
 
