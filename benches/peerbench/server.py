@@ -121,7 +121,9 @@ def conclude(found, facts, before, arguments):
     before.ended(facts)
     data_bytes = found[0].data_bytes
     print(f"\nserver: PUT and GET of a raw target, {data_bytes / 2**20:.0f} MiB of data")
-    report.table(HEADINGS, [line(place, task) for place in found if place.measured for task in place.runs])
+    lines = [line(place, task) for place in found if place.measured for task in place.runs]
+    if lines:
+        report.table(HEADINGS, lines)
     for place in found:
         remark(place)
     judged = [verdict(place, task) for place in found for task in YARDSTICKS]
@@ -176,7 +178,7 @@ def remark(place):
 def verdict(place, task):
     target = f"{task} of a raw target, {place.place}: >= {100 * PROMISED_RATE:.0f} % of convert's rate"
     if not place.measured:
-        return report.Verdict(target, f"not measured: {place.wrong}", None)
+        return report.Verdict(target, "not measured", None)
     rates = place.rates(task)
     median, least_to_most = spread(rates)
     return report.Verdict(target, f"{median} ({least_to_most})", statistics.median(rates) >= PROMISED_RATE)
