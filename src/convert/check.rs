@@ -68,6 +68,13 @@ pub fn check(
 fn judge(source: Source, threads: usize, watch: &Watch, verdict: &mut Verdict) -> Result<(), ConvertError> {
     verdict.format = Some(source.format.name());
     verdict.capacity_bytes = source.length_bytes;
+    if let (Some(header), Some(descriptor)) = (source.header, &source.descriptor) {
+        let (said, sectors) = (descriptor.capacity_sectors(), header.capacity_sectors);
+        if !descriptor.extents.is_empty() && said != sectors {
+            verdict
+                .warn(&format!("the descriptor speaks of {said} sectors, the header of {sectors}; the header counts"));
+        }
+    }
     match (&source.reading, source.header) {
         (Reading::Sparse { file, header }, _) => sparse(file.clone(), *header, watch, verdict),
         (Reading::Stream { .. } | Reading::Pipe { .. }, Some(header)) => {

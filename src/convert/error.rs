@@ -130,9 +130,10 @@ impl ConvertError {
     pub(super) fn storage(name: &Path) -> impl Fn(DiskError) -> ConvertError {
         move |error| match error {
             // What is wrong with a name is for whoever gave it; these say which.
-            DiskError::NotFound { .. } | DiskError::Exists { .. } | DiskError::WrongKind { .. } => {
-                ConvertError::Path(error)
-            }
+            DiskError::NotFound { .. }
+            | DiskError::Exists { .. }
+            | DiskError::WrongKind { .. }
+            | DiskError::BadName { .. } => ConvertError::Path(error),
             error => ConvertError::Storage { name: name.to_owned(), error },
         }
     }

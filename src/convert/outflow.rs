@@ -62,7 +62,17 @@ pub(super) fn open(endpoint: &Endpoint, replace: bool, watch: &Watch) -> Result<
 
 /// A file in the making, known to whoever may have to clean up.
 pub(super) fn part(path: &std::path::Path, replace: bool, watch: &Watch) -> Result<PartFile, ConvertError> {
+    // A device name that is not there would become a file in memory, and the disk in it would be gone at the next boot.
+    let parent = path.parent().and_then(|parent| parent.canonicalize().ok());
+    if parent.is_some_and(|parent| parent.starts_with("/dev") && !parent.starts_with("/dev/shm")) {
+        let why = "there is no such device, and no files are made below /dev";
+        return Err(ConvertError::Request(format!("{}: {why}", path.display())));
+    }
     let part = PartFile::create(path, replace).map_err(|error| match error {
+        crate::disk::DiskError::Exists { place } if place.ends_with(".part") => {
+            let why = "exists: somebody's file, or what a killed conversion left";
+            ConvertError::Request(format!("{place} {why}; remove it, or --force replaces it"))
+        }
         crate::disk::DiskError::Exists { place } => {
             ConvertError::Request(format!("{place} exists; --force replaces it"))
         }

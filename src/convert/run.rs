@@ -2,7 +2,7 @@
 //!
 //! Called by `app` through [`convert`].
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::job::Cut;
 use super::lineup::Lineup;
@@ -12,10 +12,10 @@ use super::outflow::{self, Outflow, Place};
 use super::source::{self, Reading, Source};
 use super::target::{self, Tally, Works};
 use super::{ConvertError, Endpoint, Format, Request, Sparse, Watch, descriptor_file};
-use crate::disk::local::{LocalKind, is_same_file, local_kind};
+use crate::disk::local::{LocalKind, is_same_file, local_kind, part_of};
 use crate::disk::{LocalFile, PartFile};
 use crate::limits::{SECTOR_BYTES, ZERO_STEP_BYTES};
-use crate::wire::vmdk::{CreateType, DescriptorText, SparseLayout, StreamOptions, VmdkError};
+use crate::wire::vmdk::{CreateType, DescriptorText, SparseLayout, StreamOptions, VmdkError, check_extent_file};
 
 /// How the bytes got to the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -363,11 +363,16 @@ fn check_endpoints(request: &Request, to: Format, source: &Source) -> Result<(),
         )));
     }
     let Endpoint::Path(target) = &request.target else { return Ok(()) };
-    if source.is_read_from(target) || is_same_file(&source.name, target) {
+    let is_source = |path: &Path| source.is_read_from(path) || is_same_file(&source.name, path);
+    if is_source(target) || is_source(&part_of(target)) {
         let why = "the source would be overwritten while it is read";
         return Err(ConvertError::Request(format!("{}: {why}", target.display())));
     }
-    if to == Format::MonolithicFlat && source.is_read_from(&descriptor_file::flat_path(target)?) {
+    if to != Format::MonolithicFlat {
+        return Ok(());
+    }
+    let flat = descriptor_file::flat_path(target)?;
+    if is_source(&flat) || is_source(&part_of(&flat)) {
         let why = "the source would be overwritten by the flat part of the target";
         return Err(ConvertError::Request(format!("{}: {why}", source.name.display())));
     }
@@ -384,14 +389,13 @@ fn is_sequential(endpoint: &Endpoint) -> bool {
 
 /// The name of a file as it stands in a descriptor.
 fn extent_name(path: &Path) -> Result<String, ConvertError> {
-    let name = PathBuf::from(path.file_name().unwrap_or_default());
-    match name.to_str() {
-        Some(name) if !name.is_empty() && !name.contains(['"', '/', '\\', '\n', '\r']) => Ok(name.to_owned()),
-        _ => {
-            let why = "a descriptor cannot hold this name; choose one without quotes and control characters";
-            Err(ConvertError::Request(format!("{}: {why}", path.display())))
-        }
-    }
+    let name = path.file_name().unwrap_or_default();
+    let why = match name.to_str().map(check_extent_file) {
+        Some(Ok(())) => return Ok(name.to_string_lossy().into_owned()),
+        Some(Err(error)) => error.to_string(),
+        None => "it is not UTF-8".to_owned(),
+    };
+    Err(ConvertError::Request(format!("{}: a descriptor cannot hold this name: {why}", path.display())))
 }
 
 fn empty_disk() -> VmdkError {

@@ -180,6 +180,15 @@ pub(super) fn salvage_table(disk: &SparseDisk, table: u64, losses: Option<&Losse
     if words.is_empty() {
         return entries;
     }
+    let beyond = words.iter().filter_map(|bytes| {
+        let behind = bytes.as_chunks::<4>().0.iter().take(header.table_entries as usize).skip(count as usize);
+        behind.filter(|word| **word != [0; 4]).count().checked_sub(1)
+    });
+    if let (Some(more), Some(losses)) = (beyond.max(), losses) {
+        let length_bytes = (more as u64 + 1) * grain_bytes;
+        let reason = format!("grain table {table} names grains beyond the end of the disk: its size may be wrong");
+        losses.push(Loss { offset_bytes: None, length_bytes, reason });
+    }
     for entry in 0..count {
         let said = words.iter().filter_map(|bytes| bytes.as_chunks::<4>().0.get(entry as usize));
         let mut judged: Vec<Result<Entry, u32>> =

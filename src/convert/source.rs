@@ -68,7 +68,7 @@ pub(super) fn open(endpoint: &Endpoint, given: Option<Format>) -> Result<Source,
 /// Opens a source that may be damaged: a stream whose header is unreadable is tried with the copy of it at its end.
 pub(super) fn open_damaged(endpoint: &Endpoint, given: Option<Format>) -> Result<Source, ConvertError> {
     match (open(endpoint, given), endpoint) {
-        (Err(error @ (ConvertError::Source { .. } | ConvertError::Request(_))), Endpoint::Path(path)) => {
+        (Err(error @ (ConvertError::Source { .. } | ConvertError::Descriptor { .. })), Endpoint::Path(path)) => {
             if given.is_some_and(|format| format != Format::StreamOptimized) {
                 return Err(error);
             }
@@ -108,10 +108,10 @@ fn recognise(path: &Path, kind: LocalKind, head: &[u8]) -> Result<Format, Conver
         Identified::MonolithicSparse => Ok(Format::MonolithicSparse),
         Identified::Descriptor if named_vmdk => Ok(Format::MonolithicFlat),
         Identified::Foreign(kind) => Err(ConvertError::Foreign { name: path.to_owned(), kind }),
-        Identified::Raw if named_vmdk && !is_flat_extent(path) => Err(ConvertError::Request(format!(
-            "{}: named .vmdk, but neither a VMDK nor a descriptor; if it is a raw disk say --from raw",
-            path.display()
-        ))),
+        Identified::Raw if named_vmdk && !is_flat_extent(path) => Err(ConvertError::Descriptor {
+            name: path.to_owned(),
+            why: "named .vmdk, but neither a VMDK nor a descriptor; if it is a raw disk say --from raw".to_owned(),
+        }),
         Identified::Descriptor | Identified::Raw => Ok(Format::Raw),
     }
 }
@@ -166,13 +166,20 @@ fn open_pipe(name: PathBuf, mut rest: Box<dyn Read + Send>, given: Option<Format
     let mut head = Vec::new();
     let limit = CONVERT_HEAD_BYTES as u64;
     rest.by_ref().take(limit).read_to_end(&mut head).map_err(ConvertError::stream(&name))?;
+    if head.is_empty() {
+        return Err(ConvertError::TooShort { name, found_bytes: 0, expected_bytes: SECTOR_BYTES });
+    }
     let format = match given {
         Some(format) => format,
         None => match identify(&head) {
             Identified::StreamOptimized => Format::StreamOptimized,
             Identified::MonolithicSparse => Format::MonolithicSparse,
             Identified::Foreign(kind) => return Err(ConvertError::Foreign { name, kind }),
-            Identified::Descriptor | Identified::Raw => Format::Raw,
+            Identified::Descriptor | Identified::Raw => {
+                // An error page or the words of a failed command are no disk.
+                let why = "not a VMDK; if these are the bytes of a disk say --from raw".to_owned();
+                return Err(ConvertError::Descriptor { name, why });
+            }
         },
     };
     let (header, descriptor) = match format {

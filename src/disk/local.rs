@@ -77,12 +77,15 @@ impl LocalFile {
     /// file, and so from a stranger.
     ///
     /// # Errors
-    /// [`DiskError::Escapes`] for a name with a directory in it or a symbolic link.
+    /// [`DiskError::BadName`] for a name with a directory in it, [`DiskError::WrongKind`] for a symbolic link.
     pub fn open_beside(&self, name: &str) -> Result<LocalFile, DiskError> {
         let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let path = directory.unwrap_or(Path::new(".")).join(name);
         if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
-            return Err(DiskError::Escapes { place: format!("{name:?}") });
+            return Err(DiskError::BadName {
+                place: format!("{name:?}"),
+                why: "a file beside the descriptor is expected",
+            });
         }
         let opened = LocalFile::open_with(&path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK)?;
         match opened.file.is_device() {
@@ -245,12 +248,12 @@ impl LocalFile {
 }
 
 impl PartFile {
-    /// Begins the file that will be `target`, as `target` + `.part` beside it. A part that an earlier run left behind is taken
-    /// over; one that is being written is not.
+    /// Begins the file that will be `target`, as `target` + `.part` beside it. With `replace` a part that is there already is taken over,
+    /// unless another program is writing it; without, it may be anybody's file.
     ///
     /// # Errors
-    /// [`DiskError::Exists`] when there is a `target` and `replace` is not set; [`DiskError::Busy`] when another program writes
-    /// the part.
+    /// [`DiskError::Exists`] when there is a `target` or a part and `replace` is not set; [`DiskError::Busy`] when another program
+    /// writes the part.
     pub fn create(target: &Path, replace: bool) -> Result<PartFile, DiskError> {
         match local_kind(target)? {
             LocalKind::Absent => {}
@@ -260,12 +263,14 @@ impl PartFile {
             LocalKind::Device | LocalKind::Sequential => return Err(found(target, "not a regular file")),
         }
         let part = part_of(target);
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let exclusive = if replace { OFlags::empty() } else { OFlags::EXCL };
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | exclusive;
         let mode = Mode::from_raw_mode(0o666);
         let opened = rustix::fs::open(&part, flags, mode).map_err(|error| match (error, target.parent()) {
             (Errno::NOENT, Some(parent)) => {
                 DiskError::NotFound { place: format!("the directory {}", parent.display()) }
             }
+            (Errno::EXIST, _) if is_locked(&part) => being_written(&part),
             _ => wrong("create", &part, error),
         })?;
         let stat = rustix::fs::fstat(&opened).map_err(|error| wrong("look at", &part, error))?;
@@ -273,12 +278,11 @@ impl PartFile {
             return Err(found(&part, "not a regular file"));
         }
         if rustix::fs::flock(&opened, FlockOperation::NonBlockingLockExclusive).is_err() {
-            let place = part.display().to_string();
-            return Err(DiskError::Busy { place, by: "another program is writing it".into() });
+            return Err(being_written(&part));
         }
         let file = LocalFile::new(opened, &part, false);
         let part = PartFile { file, target: target.to_owned(), replace, published: false };
-        // Only what an earlier run left: ext4 writes a file that was ever cut to nothing back when it is closed, and waits.
+        // Only what was there: ext4 writes a file that was ever cut to nothing back when it is closed, and waits.
         if part.file.length_bytes()? > 0 {
             part.file.set_length(0)?;
         }
@@ -332,6 +336,19 @@ pub fn part_of(target: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// Whether somebody holds the lock of a part in the making.
+fn is_locked(part: &Path) -> bool {
+    let opened =
+        rustix::fs::open(part, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty());
+    opened.is_ok_and(|opened| {
+        rustix::fs::flock(&opened, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK)
+    })
+}
+
+fn being_written(part: &Path) -> DiskError {
+    DiskError::Busy { place: part.display().to_string(), by: "another program is writing it".into() }
+}
+
 /// Refuses to replace what has come meanwhile, where the file system can tell.
 fn rename_to_new(part: &Path, target: &Path) -> rustix::io::Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -367,7 +384,8 @@ fn wrong(op: &'static str, path: &Path, error: Errno) -> DiskError {
         Errno::NOENT | Errno::NXIO | Errno::NODEV | Errno::NOTDIR => DiskError::NotFound { place },
         Errno::EXIST => DiskError::Exists { place },
         Errno::BUSY => DiskError::Busy { place, by: "another program has it open exclusively".into() },
-        Errno::LOOP => DiskError::Escapes { place },
+        Errno::LOOP => DiskError::WrongKind { place, found: "a symbolic link" },
+        Errno::NAMETOOLONG => DiskError::BadName { place, why: "it is too long" },
         Errno::ACCESS | Errno::PERM | Errno::ROFS => DiskError::Permission { op, place, source: error },
         source => DiskError::storage(op, 0, source),
     }
@@ -393,8 +411,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("disk.raw");
         std::fs::write(part_of(&target), "left by an earlier run, longer than the new one").unwrap();
-        let part = PartFile::create(&target, false).unwrap();
-        assert!(matches!(PartFile::create(&target, false), Err(DiskError::Busy { .. })), "one writer at a time");
+        assert!(matches!(PartFile::create(&target, false), Err(DiskError::Exists { .. })), "it may be anybody's");
+        let part = PartFile::create(&target, true).unwrap();
+        assert!(matches!(PartFile::create(&target, true), Err(DiskError::Busy { .. })), "one writer at a time");
         part.file().write_at(b"whole", 0).unwrap();
         assert!(!target.exists());
         part.publish(true).unwrap();

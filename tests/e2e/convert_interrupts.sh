@@ -109,13 +109,16 @@ for number in (signal.SIGINT, signal.SIGTERM):
     if open(out + '/old.vmdk').read() != 'precious': complaints.append('a replacement that was stopped has changed the old file')
     os.remove(out + '/old.vmdk')
 
-# Killed: the part stays, and the next run takes it over.
+# Killed: the part stays; the next run says so, and takes it over when told.
 run = start('long.raw', 'out/a.vmdk', '--level', 'best', '--threads', '1')
 wait_for(writing, run)
 run.kill()
 run.wait()
 if left() != ['a.vmdk.part']: complaints.append(f'kill -9 left {left()}')
 run = start('guest.raw', 'out/a.vmdk')
+_, said = run.communicate()
+if run.returncode != 2 or b'a.vmdk.part' not in said or left() != ['a.vmdk.part']: complaints.append(f'a part of an earlier run: exit code {run.returncode}, {left()}: {said.decode()}')
+run = start('guest.raw', 'out/a.vmdk', '--force')
 _, said = run.communicate()
 if run.returncode or left() != ['a.vmdk']: complaints.append(f'after kill -9: exit code {run.returncode}, {left()}: {said.decode()}')
 if subprocess.run(['qemu-img', 'compare', '-f', 'vmdk', '-F', 'raw', out + '/a.vmdk', work + '/guest.raw'], stdout=subprocess.DEVNULL).returncode:

@@ -71,10 +71,10 @@ pub(super) struct ConvertWords {
     #[arg(value_name = "TARGET", required_unless_present_any = ["check", "info"], conflicts_with_all = ["check", "info"])]
     target: Option<PathBuf>,
     /// Check SOURCE: structure, tables, checksum of every grain, and what other programs stumble over
-    #[arg(long, conflicts_with = "info")]
+    #[arg(long, conflicts_with = "info", conflicts_with_all = WRITING)]
     check: bool,
     /// Say what SOURCE is, as JSON, without reading its data
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = WRITING)]
     info: bool,
     /// Format of the source [default: found out]
     #[arg(long, value_name = "FORMAT")]
@@ -120,13 +120,16 @@ pub(super) struct ConvertWords {
     quiet: bool,
 }
 
+/// Options that mean something only where a target is written.
+const WRITING: [&str; 8] = ["to", "level", "sparse", "capacity", "force", "salvage", "adapter", "tools_version"];
+
 const CONVERT_EXAMPLES: &str = "\
 Examples:
   diskferry convert guest.raw guest.vmdk                  for an import into vSphere
   diskferry convert export.vmdk /dev/nvme1n1 --force      onto a block device
   diskferry convert esx.vmdk guest.raw --threads 4        the descriptor names x-flat.vmdk
   diskferry convert --to sparse guest.raw workstation.vmdk
-  curl -s URL | diskferry convert - guest.raw             while it downloads
+  curl -fs URL | diskferry convert - guest.raw            while it downloads
   diskferry convert --check export.vmdk
   diskferry convert --salvage truncated.vmdk rest.raw";
 

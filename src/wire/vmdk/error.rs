@@ -61,7 +61,7 @@ pub enum VmdkError {
         expected: &'static str,
     },
     /// The disk is a delta of another one, so ranges it does not mention are not zero.
-    #[error("the disk is a delta of parent {parent_cid}; consolidate it before sending it")]
+    #[error("the disk is a delta of parent {parent_cid}; consolidate it first")]
     HasParent {
         /// The descriptor's `parentCID`.
         parent_cid: String,

@@ -33,8 +33,9 @@ fn check(stream: &[u8], step: usize) -> BTreeMap<u64, Vec<u8>> {
     if let Some(disk) = reading::inflate(&strict) {
         for (lba, data) in &disk.grains {
             let found = grains.get(lba);
-            assert!(found.is_some(), "the strict reader has LBA {lba}");
-            assert!(found == Some(data) || summary.lost_bytes > 0, "the strict reader has other contents at {lba}");
+            assert!(found.is_some() || summary.lost_bytes > 0, "the strict reader has LBA {lba}, which is not even listed");
+            let Some(found) = found else { continue };
+            assert!(found == data || summary.lost_bytes > 0, "the strict reader has other contents at {lba}");
         }
         assert!(summary.end_seen || summary.doubt.is_some() || summary.lost_bytes > 0);
     }
