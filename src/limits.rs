@@ -111,6 +111,8 @@ pub const STREAM_BUFFERS_MIN: usize = 7;
 pub const STREAM_BUFFERS_CHANNEL: usize = 2;
 /// Raw disks from this size on bypass the page cache; smaller ones are gone through it before a direct write has settled.
 pub const DIRECT_FROM_BYTES: u64 = 64 * 1024 * 1024;
+/// Ranges of a file that are looked at to see whether it is in the page cache: its beginning, middle and end.
+pub const CACHE_LOOK_BYTES: u64 = 1024 * 1024;
 /// How far the digest of a spliced stream may fall behind before the stream waits: still surely in the page cache.
 pub const DIGEST_LAG_BYTES: u64 = 64 * 1024 * 1024;
 /// A resumable upload is made durable whenever this much has come ...
@@ -146,6 +148,8 @@ pub const CONVERT_MESSAGES: usize = 100;
 // ---------------------------------------------------------------- edge
 /// Data-plane connections at once; each costs a descriptor, and an idle one little more.
 pub const CONNECTIONS_MAX: usize = 8192;
+/// Payload of the segments clients of the plain listener are asked for: two pages, which a jumbo frame still carries.
+pub const SEGMENT_PAGES_BYTES: u32 = 8192;
 /// Data-plane connections of one address at once: a busy backup proxy has dozens.
 pub const CONNECTIONS_PER_ADDRESS: usize = 2048;
 /// Control-plane connections at once.

@@ -27,6 +27,8 @@ pub enum Command {
     Serve {
         /// Configuration file; absent: built-in settings.
         config: Option<PathBuf>,
+        /// Log which way every stream took, and why.
+        explain: bool,
     },
     /// Show a disk going in and out.
     Demo(Demo),
@@ -199,6 +201,9 @@ struct ServeWords {
     /// Configuration file [default: built-in settings]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Log for every stream which way it took between socket and storage, and why
+    #[arg(long)]
+    explain: bool,
 }
 
 const SERVE_EXAMPLES: &str = "\
@@ -301,7 +306,7 @@ Examples:
 impl Arguments {
     fn resolve(self) -> Result<Command, clap::Error> {
         Ok(match self.command {
-            Words::Serve(words) => Command::Serve { config: words.config },
+            Words::Serve(words) => Command::Serve { config: words.config, explain: words.explain },
             Words::Demo(words) => Command::Demo(words.resolve()),
             Words::CheckConfig(words) => Command::CheckConfig { file: words.file, json: words.json },
             Words::Lease(words) => Command::Lease(words.resolve()?),

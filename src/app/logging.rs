@@ -9,6 +9,8 @@ use tracing_subscriber::EnvFilter;
 pub(super) enum Detail {
     /// What an operator wants to read.
     Server,
+    /// That, and which way every stream took.
+    Explained,
     /// Only what is wrong: the demo has output of its own.
     Quiet,
 }
@@ -17,9 +19,13 @@ pub(super) enum Detail {
 pub(super) fn start(detail: Detail) {
     let default = match detail {
         Detail::Server => "info",
+        Detail::Explained => "info,explain=debug",
         Detail::Quiet => "off",
     };
-    let filter = EnvFilter::try_from_env("DISKFERRY_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let mut filter = EnvFilter::try_from_env("DISKFERRY_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    if let (Detail::Explained, Ok(directive)) = (detail, "explain=debug".parse()) {
+        filter = filter.add_directive(directive);
+    }
     // Fails only when logging was started before.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -26,8 +26,8 @@ pub fn main() -> ExitCode {
     };
     match command {
         Command::CheckConfig { file, json } => check_config::run(&file, json),
-        Command::Serve { config } => {
-            logging::start(logging::Detail::Server);
+        Command::Serve { config, explain } => {
+            logging::start(if explain { logging::Detail::Explained } else { logging::Detail::Server });
             serve::run(config.as_deref()).into()
         }
         Command::Demo(demo) => demo::run(&demo).into(),

@@ -121,6 +121,7 @@ impl Running {
         let control = bind("control", config.listen.control).await?;
         let data = bind("data", config.listen.data).await?;
         let data_tls = bind("data_tls", config.listen.data_tls).await?;
+        acceptor::shape_segments(&data);
         let (control_at, data_at, data_tls_at) = (local(&control)?, local(&data)?, local(&data_tls)?);
         let (berths, threads) = data_threads::start(engine, &config.data, &cargo).map_err(io("data threads"))?;
         let seating = Seating::new(berths, connections(), metrics.nfc);
@@ -275,6 +276,7 @@ fn start_leases(config: &Resolved, space: &Arc<Datastores>, metrics: LeaseMetric
     let checksum_type = match lease.checksum {
         config::Checksum::Sha1 => ChecksumType::Sha1,
         config::Checksum::Sha256 => ChecksumType::Sha256,
+        config::Checksum::None => ChecksumType::None,
     };
     let settings = Settings { timeouts, checksum_type, ..Settings::new(secret, wall_clock_ms) };
     let objects = Arc::new(Warehouse::new(space.clone()));

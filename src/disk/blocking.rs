@@ -83,6 +83,10 @@ impl Engine for Blocking {
         file.is_direct()
     }
 
+    fn is_cached(&self, file: &File, range: Range<u64>) -> bool {
+        file.is_cached(range)
+    }
+
     async fn sync(&self, file: &File) -> Result<(), DiskError> {
         let file = file.clone();
         off_thread(move || file.flushed(rustix::io::retry_on_intr(|| rustix::fs::fsync(file.main())))).await
@@ -229,8 +233,13 @@ impl Engine for Blocking {
         socket.when(Interest::WRITABLE, |fd| pipe.ends().empty_to_socket(fd, length, more)).await
     }
 
-    async fn read_pipe_some(&self, pipe: &Pipe, mut buffer: Buffer, limit: usize) -> (Buffer, Result<usize, Errno>) {
-        let count = rustix::io::read(pipe.ends().read(), &mut buffer[..limit]);
+    async fn read_pipe_some(
+        &self,
+        pipe: &Pipe,
+        mut buffer: Buffer,
+        part: Range<usize>,
+    ) -> (Buffer, Result<usize, Errno>) {
+        let count = rustix::io::read(pipe.ends().read(), &mut buffer[part]);
         (buffer, count)
     }
 }

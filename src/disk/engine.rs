@@ -16,7 +16,7 @@ use rustix::io::Errno;
 
 use super::buffer::{Buffer, Pool};
 use super::error::DiskError;
-use super::file::is_aligned;
+use super::file::{is_aligned, unaligned_end};
 use super::space::Space;
 
 /// The engines there are.
@@ -74,6 +74,9 @@ pub trait Engine: Clone + 'static {
 
     /// Whether aligned operations on the file bypass the page cache.
     fn is_direct(&self, file: &Self::File) -> bool;
+
+    /// Whether a look at this range says that it is in memory, so that reading it waits for no disk. Gives no guarantee.
+    fn is_cached(&self, file: &Self::File, range: Range<u64>) -> bool;
 
     // ---------------------------------------------------------------- whole operations on targets
 
@@ -228,7 +231,8 @@ pub trait Engine: Clone + 'static {
     /// Waits for bytes and moves at most `limit` of them from the socket into the empty pipe. 0 is the end of the stream.
     async fn splice_in(&self, socket: &Self::Socket, pipe: &Self::Pipe, limit: usize) -> Result<usize, DiskError>;
 
-    /// Moves exactly `length` bytes, which the pipe must hold, into the file.
+    /// Moves exactly `length` bytes, which the pipe must hold, into the file. Past the page cache go only whole pages at an aligned
+    /// offset, and only if they lie in the pipe as pages; a shorter end goes through the page cache.
     ///
     /// # Errors
     /// [`DiskError::SpliceRefused`] when this target or alignment takes no splice: then nothing was consumed, and
@@ -240,13 +244,19 @@ pub trait Engine: Clone + 'static {
         offset_bytes: u64,
         length: usize,
     ) -> Result<(), DiskError> {
-        if self.is_direct(file) && !(is_aligned(offset_bytes) && is_aligned(length as u64)) {
+        let direct = self.is_direct(file);
+        if direct && !is_aligned(offset_bytes) {
             return Err(DiskError::SpliceRefused);
         }
+        let whole = if direct { length - unaligned_end(length) } else { length };
         let (mut done, mut via) = (0, Via::Main);
         while done < length {
             let at_bytes = offset_bytes.saturating_add(done as u64);
-            match self.splice_to_file_some(pipe, file, at_bytes, length - done, via).await {
+            if done >= whole {
+                via = Via::PageCache;
+            }
+            let end = if via == Via::Main { whole } else { length };
+            match self.splice_to_file_some(pipe, file, at_bytes, end - done, via).await {
                 Ok(0) => {
                     return Err(DiskError::Engine { why: "the pipe holds fewer bytes than it should".into() });
                 }
@@ -304,25 +314,24 @@ pub trait Engine: Clone + 'static {
         Ok(())
     }
 
-    /// Copies at most `limit` bytes out of the pipe; they replace the buffer's contents.
+    /// Copies bytes, which the pipe must hold, into `part` of the buffer, whose length and other contents stay as they are. May be
+    /// fewer than fit.
+    ///
+    /// # Panics
+    /// When `part` exceeds the buffer's length.
     async fn read_pipe(
         &self,
         pipe: &Self::Pipe,
         mut buffer: Buffer,
-        limit: usize,
+        part: Range<usize>,
     ) -> (Buffer, Result<usize, DiskError>) {
-        let limit = limit.min(buffer.capacity());
-        buffer.set_len(limit);
+        assert!(part.end <= buffer.len(), "reading past the end of the buffer");
         loop {
-            let (back, count) = self.read_pipe_some(pipe, buffer, limit).await;
+            let (back, count) = self.read_pipe_some(pipe, buffer, part.clone()).await;
             buffer = back;
             match count {
-                Ok(count) => {
-                    buffer.set_len(count);
-                    return (buffer, Ok(count));
-                }
                 Err(Errno::INTR) => {}
-                Err(source) => return (buffer, Err(DiskError::storage("read pipe", 0, source))),
+                count => return (buffer, count.map_err(|source| DiskError::storage("read pipe", 0, source))),
             }
         }
     }
@@ -393,8 +402,13 @@ pub trait Engine: Clone + 'static {
         more: bool,
     ) -> Result<usize, Errno>;
 
-    /// Pipe to `buffer[..limit]`.
-    async fn read_pipe_some(&self, pipe: &Self::Pipe, buffer: Buffer, limit: usize) -> (Buffer, Result<usize, Errno>);
+    /// Pipe to `part` of the buffer.
+    async fn read_pipe_some(
+        &self,
+        pipe: &Self::Pipe,
+        buffer: Buffer,
+        part: Range<usize>,
+    ) -> (Buffer, Result<usize, Errno>);
 }
 
 /// An engine that works on sockets of the operating system.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use rustix::fs::SeekFrom;
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags};
 
 use super::error::DiskError;
 use crate::limits::ALIGN_BYTES;
@@ -23,6 +23,8 @@ struct Open {
     buffered: OwnedFd,
     direct: Option<OwnedFd>,
     device: bool,
+    /// Whether the file system keeps its files in memory.
+    memory: bool,
     /// The target took the open but refused the I/O.
     direct_refused: AtomicBool,
     /// The error number of the first failed flush; 0 while none has failed.
@@ -41,8 +43,12 @@ pub(super) struct Route<'a> {
 
 impl File {
     pub(super) fn new(buffered: OwnedFd, direct: Option<OwnedFd>, device: bool) -> File {
+        let memory = !device
+            && rustix::fs::fstatfs(&buffered).is_ok_and(|system| MEMORY_FILE_SYSTEMS.contains(&(system.f_type as u64)));
+        // There is no disk to go to past a page cache that is the storage.
+        let direct = direct.filter(|_| !memory);
         let (direct_refused, failed_sync) = (AtomicBool::new(false), AtomicI32::new(0));
-        File(Arc::new(Open { buffered, direct, device, direct_refused, failed_sync }))
+        File(Arc::new(Open { buffered, direct, device, memory, direct_refused, failed_sync }))
     }
 
     /// Whether aligned operations bypass the page cache.
@@ -53,6 +59,23 @@ impl File {
     /// Whether this is a block device.
     pub fn is_device(&self) -> bool {
         self.0.device
+    }
+
+    /// Whether the bytes are in memory and nowhere else, so that no operation on them waits for a disk.
+    pub fn is_memory(&self) -> bool {
+        self.0.memory
+    }
+
+    /// Whether a read of this range is likely to find it in the page cache: both ends are looked at. `false` also where the file
+    /// system cannot tell.
+    pub(super) fn is_cached(&self, range: Range<u64>) -> bool {
+        let at_hand = |offset_bytes: u64| {
+            let mut byte = [0; 1];
+            let slices = &mut [std::io::IoSliceMut::new(&mut byte)];
+            let looked = rustix::io::preadv2(self.buffered(), slices, offset_bytes, ReadWriteFlags::NOWAIT);
+            matches!(looked, Ok(1))
+        };
+        self.0.memory || (!range.is_empty() && at_hand(range.end - 1) && at_hand(range.start))
     }
 
     /// Present length in bytes.
@@ -119,6 +142,11 @@ pub(super) fn is_aligned(offset_bytes: u64) -> bool {
     offset_bytes.is_multiple_of(direct_unit() as u64)
 }
 
+/// How much of `length` bytes, from an aligned offset on, is no whole page.
+pub(super) fn unaligned_end(length: usize) -> usize {
+    length % direct_unit()
+}
+
 /// Direct I/O moves whole pages; see the head of this file.
 fn direct_unit() -> usize {
     rustix::param::page_size().max(ALIGN_BYTES)
@@ -149,6 +177,9 @@ pub(super) fn next_data(file: &File, from_bytes: u64, end_bytes: u64) -> Result<
     let hole_bytes = rustix::fs::seek(file.buffered(), SeekFrom::Hole(start_bytes)).map_err(failed)?;
     Ok(Some(start_bytes..hole_bytes.min(end_bytes)))
 }
+
+/// Magic numbers of file systems that live in memory (statfs(2)): tmpfs, ramfs.
+const MEMORY_FILE_SYSTEMS: [u64; 2] = [0x0102_1994, 0x8584_58f6];
 
 /// Runs an operation that may wait for a disk for long away from the data thread, which other streams share.
 pub(super) async fn off_thread(

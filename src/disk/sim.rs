@@ -111,6 +111,12 @@ impl Sim {
         image.write(offset_bytes, bytes)
     }
 
+    /// Whether bytes that came into a pipe lie such that the target does not take them as they are.
+    fn refuses_splice(&self) -> bool {
+        let state = &mut *self.world.lock();
+        state.dice.strikes(state.faults.splice_refused_one_in)
+    }
+
     /// Changes a file that must have been opened since the last crash.
     fn change(
         &self,
@@ -146,6 +152,10 @@ impl Engine for Sim {
 
     fn is_direct(&self, file: &SimFile) -> bool {
         file.direct
+    }
+
+    fn is_cached(&self, _file: &SimFile, _range: Range<u64>) -> bool {
+        true
     }
 
     async fn sync(&self, file: &SimFile) -> Result<(), DiskError> {
@@ -275,8 +285,11 @@ impl Engine for Sim {
         file: &SimFile,
         offset_bytes: u64,
         length: usize,
-        _via: Via,
+        via: Via,
     ) -> Result<usize, Errno> {
+        if via == Via::Main && self.refuses_splice() {
+            return Err(Errno::INVAL);
+        }
         let count = self.portion(length.min(pipe.held())).await;
         let bytes = pipe.look(count);
         let written = self.write(file, &bytes, offset_bytes)?;
@@ -311,9 +324,14 @@ impl Engine for Sim {
         Ok(sent)
     }
 
-    async fn read_pipe_some(&self, pipe: &SimPipe, mut buffer: Buffer, limit: usize) -> (Buffer, Result<usize, Errno>) {
-        let count = self.portion(limit.min(pipe.held())).await;
-        buffer[..count].copy_from_slice(&pipe.look(count));
+    async fn read_pipe_some(
+        &self,
+        pipe: &SimPipe,
+        mut buffer: Buffer,
+        part: Range<usize>,
+    ) -> (Buffer, Result<usize, Errno>) {
+        let count = self.portion(part.len().min(pipe.held())).await;
+        buffer[part.start..part.start + count].copy_from_slice(&pipe.look(count));
         pipe.consume(count);
         (buffer, Ok(count))
     }

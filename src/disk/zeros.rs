@@ -56,6 +56,9 @@ pub(super) fn allocate(file: &File, length_bytes: u64) -> Result<(), DiskError> 
     if length_bytes == 0 {
         return Ok(());
     }
+    if file.is_memory() {
+        return fits_memory(file, length_bytes);
+    }
     match fallocate(file, FallocateFlags::empty(), &(0..length_bytes)) {
         Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
         Err(source) => Err(DiskError::storage("allocate", length_bytes, source)),
@@ -78,6 +81,23 @@ fn fits_device(file: &File, length_bytes: u64) -> Result<(), DiskError> {
         false => Ok(()),
     }
 }
+
+/// Reserving memory would mean filling it with zeros before it is filled with the stream; so there is only a look whether it is there.
+fn fits_memory(file: &File, length_bytes: u64) -> Result<(), DiskError> {
+    let failed = |source| DiskError::storage("measure", 0, source);
+    let stat = rustix::fs::fstat(file.buffered()).map_err(failed)?;
+    let room = rustix::fs::fstatvfs(file.buffered()).map_err(failed)?;
+    let missing_bytes = length_bytes.saturating_sub(stat.st_blocks as u64 * STAT_BLOCK_BYTES);
+    // A tmpfs without a limit says that it has no blocks at all.
+    match room.f_blocks > 0 && missing_bytes > room.f_bavail.saturating_mul(room.f_frsize) {
+        true => Err(DiskError::NoSpace { op: "allocate", offset_bytes: length_bytes }),
+        false if length_bytes > stat.st_size as u64 => set_length(file, length_bytes),
+        false => Ok(()),
+    }
+}
+
+/// Bytes per unit of `st_blocks`, whatever the file system's block size.
+const STAT_BLOCK_BYTES: u64 = 512;
 
 fn fallocate(file: &File, mode: FallocateFlags, range: &Range<u64>) -> rustix::io::Result<()> {
     let length_bytes = range.end - range.start;

@@ -220,7 +220,7 @@ pub struct Delivery {
     pub stream_bytes: u64,
     /// Algorithm of `checksum`.
     pub checksum_type: ChecksumType,
-    /// Lower-case hex digest of the stream that crossed the wire.
+    /// Lower-case hex digest of the stream that crossed the wire; empty for [`ChecksumType::None`].
     pub checksum: String,
     /// Lower-case hex SHA-1 of the stream; equal to `checksum` when that is SHA-1, absent when it was not computed.
     pub sha1: Option<String>,

@@ -15,9 +15,9 @@ use super::view;
 pub struct ManifestEntry {
     /// Key of the device URL.
     pub key: String,
-    /// SHA-1 of the stream in lower-case hex; empty when it was not computed because SHA-256 was chosen.
+    /// SHA-1 of the stream in lower-case hex; empty when it was not computed because another type, or none, was chosen.
     pub sha1: String,
-    /// Checksum of the stream in lower-case hex.
+    /// Checksum of the stream in lower-case hex; empty when none was computed.
     pub checksum: String,
     /// Its algorithm.
     pub checksum_type: ChecksumType,

@@ -22,6 +22,8 @@ pub struct Digest {
 enum State {
     Sha1(Box<Sha1>),
     Sha256(Box<Sha256>),
+    /// Nothing is computed.
+    Unwanted,
 }
 
 impl Digest {
@@ -30,6 +32,7 @@ impl Digest {
         let state = match kind {
             ChecksumType::Sha1 => State::Sha1(Box::default()),
             ChecksumType::Sha256 => State::Sha256(Box::default()),
+            ChecksumType::None => State::Unwanted,
         };
         Digest { crew, state: Some(state), hashed_bytes: 0 }
     }
@@ -39,6 +42,9 @@ impl Digest {
     /// # Errors
     /// [`TransferError::CrewGone`] when the worker failed.
     pub async fn update<B: AsRef<[u8]> + Send + 'static>(&mut self, piece: B) -> Result<B, TransferError> {
+        if !self.is_wanted() {
+            return Ok(piece);
+        }
         let mut state = self.state.take().ok_or(TransferError::CrewGone)?;
         self.hashed_bytes += piece.as_ref().len() as u64;
         let (state, piece) = self
@@ -47,6 +53,7 @@ impl Digest {
                 match &mut state {
                     State::Sha1(hash) => hash.update(piece.as_ref()),
                     State::Sha256(hash) => hash.update(piece.as_ref()),
+                    State::Unwanted => {}
                 }
                 (state, piece)
             })
@@ -55,12 +62,17 @@ impl Digest {
         Ok(piece)
     }
 
+    /// Whether bytes have to be shown to it at all.
+    pub fn is_wanted(&self) -> bool {
+        !matches!(self.state, Some(State::Unwanted))
+    }
+
     /// Bytes hashed so far.
     pub fn hashed_bytes(&self) -> u64 {
         self.hashed_bytes
     }
 
-    /// The digest as lower-case hex.
+    /// The digest as lower-case hex; empty when it is not wanted.
     ///
     /// # Errors
     /// [`TransferError::CrewGone`] when a worker had failed.
@@ -68,6 +80,7 @@ impl Digest {
         Ok(match self.state.ok_or(TransferError::CrewGone)? {
             State::Sha1(hash) => hex(&hash.finalize()),
             State::Sha256(hash) => hex(&hash.finalize()),
+            State::Unwanted => String::new(),
         })
     }
 }

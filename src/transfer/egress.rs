@@ -11,10 +11,11 @@ use std::ops::Range;
 use super::dock::{Dock, open_source, storage};
 use super::error::TransferError;
 use super::receipt::Receipt;
+use super::way::{self, Trail, Way};
 use super::{Engine, Outlet};
 use crate::disk::{Place, Space};
 use crate::lease::{Fault, Flow, Form, Grant, Outcome};
-use crate::limits::{DIRECT_FROM_BYTES, SECTOR_BYTES};
+use crate::limits::{CACHE_LOOK_BYTES, SECTOR_BYTES};
 use crate::wire::nfc::Format;
 use crate::wire::vmdk::claimed_capacity;
 
@@ -31,6 +32,8 @@ pub struct Plan<E: Engine> {
     capacity_bytes: u64,
     /// Changes with the stored content; identifies it in a stream made of it.
     stamp: String,
+    /// How the file was opened.
+    way: Way,
 }
 
 /// Shape of the body.
@@ -61,8 +64,8 @@ struct Run<'a, E: Engine> {
 /// What a way has sent.
 struct Sent {
     stream_bytes: u64,
-    spliced_bytes: u64,
     populated_bytes: u64,
+    trail: Trail,
     checksum: String,
 }
 
@@ -89,9 +92,7 @@ pub async fn plan<E: Engine>(dock: &Dock<E>, grant: &Grant, format: Option<Forma
             return Err(TransferError::Unsuitable { reason });
         }
     };
-    // A verbatim file is likely to be asked for again and is spliced out of the page cache; a raw disk is read once.
-    let direct = stream && inspection.length_bytes >= DIRECT_FROM_BYTES;
-    let file = open_source(dock, &place, direct).await?;
+    let (file, way) = open(dock, &place, stream, inspection.length_bytes).await?;
     let body = match stream {
         true => Body::Stream { capacity_bytes: grant.capacity_bytes, stored_bytes: inspection.length_bytes },
         false => Body::Stored { length_bytes: inspection.length_bytes },
@@ -105,7 +106,28 @@ pub async fn plan<E: Engine>(dock: &Dock<E>, grant: &Grant, format: Option<Forma
         Form::Raw => grant.capacity_bytes,
         Form::Verbatim => stored_capacity(dock, &place, &file, inspection.length_bytes).await?,
     };
-    Ok(Plan { file, place, body, etag, media_type, capacity_bytes, stamp: inspection.stamp })
+    Ok(Plan { file, place, body, etag, media_type, capacity_bytes, stamp: inspection.stamp, way })
+}
+
+/// Opens the object on the way it will take. What is in the page cache already is taken from there.
+async fn open<E: Engine>(
+    dock: &Dock<E>,
+    place: &Place,
+    stream: bool,
+    length_bytes: u64,
+) -> Result<(E::File, Way), TransferError> {
+    if stream {
+        let way = way::disk(length_bytes);
+        return Ok((open_source(dock, place, way.direct).await?, way));
+    }
+    let file = open_source(dock, place, false).await?;
+    let look = CACHE_LOOK_BYTES.min(length_bytes);
+    let is_cached = |start| dock.engine.is_cached(&file, start..start + look);
+    let way = way::fetch(length_bytes, [0, (length_bytes - look) / 2, length_bytes - look].into_iter().all(is_cached));
+    match way.direct {
+        true => Ok((open_source(dock, place, true).await?, way)),
+        false => Ok((file, way)),
+    }
 }
 
 /// Size of the disk in a file that is kept verbatim: what its VMDK header says, or the length of the file.
@@ -152,7 +174,7 @@ pub async fn egress<E: Engine, O: Outlet<E>>(
                 checksum: sent.checksum,
                 capacity_bytes: plan.capacity_bytes,
                 populated_bytes: sent.populated_bytes,
-                spliced_bytes: sent.spliced_bytes,
+                trail: sent.trail,
             };
             // A part says nothing about the whole, so the lease's manifest does not change.
             let reason = "a range was sent".to_owned();

@@ -9,8 +9,10 @@
 //!               client gone, resumable: sync ─► keep part ─► settle(Interrupted)
 //! ```
 
+mod beside;
 mod checkpoint;
 mod raw;
+mod splice;
 mod stream;
 mod verbatim;
 
@@ -20,10 +22,11 @@ use super::budget::Reservation;
 use super::dock::{Dock, storage};
 use super::error::TransferError;
 use super::receipt::Receipt;
+use super::way::{self, Trail, Way};
 use super::{Buffer, Engine, Inlet};
 use crate::disk::{Place, Space, Want};
 use crate::lease::{Fault, Flow, Form, Grant, Outcome, Partial, Purpose};
-use crate::limits::{DIRECT_FROM_BYTES, STREAM_SLACK_BYTES, ZERO_STEP_BYTES};
+use crate::limits::{STREAM_SLACK_BYTES, ZERO_STEP_BYTES};
 use crate::wire::nfc::Format;
 use crate::wire::vmdk::looks_like_vmdk;
 
@@ -79,13 +82,15 @@ struct Run<'a, E: Engine> {
     /// Whether this request carries the rest of the stream.
     complete: bool,
     checkpoints: Checkpoints,
+    /// How the target was to be opened.
+    way: Way,
 }
 
 /// What a way has achieved. `end_bytes` holds also when `result` is an error, so that an interrupted upload can be kept.
 struct Moved {
     end_bytes: u64,
-    spliced_bytes: u64,
     populated_bytes: u64,
+    trail: Trail,
     /// Digest of the stream; absent when only a part of it has come.
     result: Result<Option<String>, TransferError>,
 }
@@ -212,7 +217,11 @@ async fn attempt<E: Engine, I: Inlet<E>>(
     };
     let keep = upload.resumable.is_some() && can_resume(grant, upload);
     let start_bytes = upload.resumable.map_or(0, |part| part.offset_bytes);
-    let file = open_target(dock, grant, place, tag, start_bytes).await?;
+    let way = match grant.disk.target.form {
+        Form::Raw => way::disk(grant.capacity_bytes),
+        Form::Verbatim => way::store(upload.length_bytes.map(|length| length.saturating_add(start_bytes))),
+    };
+    let file = open_target(dock, grant, place, tag, start_bytes, way).await?;
     let run = Run {
         dock,
         place,
@@ -226,6 +235,7 @@ async fn attempt<E: Engine, I: Inlet<E>>(
         exact_bytes: exact(grant, upload),
         complete: upload.resumable.is_none_or(|part| part.complete),
         checkpoints: Checkpoints::new(keep, start_bytes, announced(grant, upload)),
+        way,
     };
     let moved = match (grant.disk.target.form, upload.format) {
         (Form::Verbatim, _) => verbatim::receive(&run, upload, inlet).await,
@@ -274,7 +284,7 @@ async fn conclude<E: Engine>(
         checksum,
         capacity_bytes: run.disk_bytes.max(if run.grant.disk.disk { 0 } else { moved.end_bytes }),
         populated_bytes: populated(run, moved.populated_bytes)?,
-        spliced_bytes: moved.spliced_bytes,
+        trail: moved.trail,
     };
     if !run.grant.prepared.device {
         run.grant.publishing(receipt.delivery()).await.map_err(TransferError::Cut)?;
@@ -306,10 +316,10 @@ async fn open_target<E: Engine>(
     place: &Place,
     tag: &str,
     start_bytes: u64,
+    way: Way,
 ) -> Result<E::File, TransferError> {
     let _ours = grant.flow.local_work();
-    let raw = grant.disk.target.form == Form::Raw;
-    let direct = raw && grant.capacity_bytes >= DIRECT_FROM_BYTES;
+    let (raw, direct) = (grant.disk.target.form == Form::Raw, way.direct);
     let owned_tag = tag.to_owned();
     let opened = dock
         .names(place, move |space, place| match start_bytes > 0 {
@@ -392,6 +402,14 @@ async fn fill<E: Engine, I: Inlet<E>>(run: &Run<'_, E>, inlet: &mut I) -> Filled
     }
     buffer.set_len(filled);
     Filled { buffer, ended }
+}
+
+/// Refuses a stream that is getting too long.
+fn within<E: Engine>(run: &Run<'_, E>, end_bytes: u64) -> Result<(), TransferError> {
+    match end_bytes > run.limit_bytes {
+        true => Err(TransferError::TooLong { limit_bytes: run.limit_bytes }),
+        false => Ok(()),
+    }
 }
 
 fn place_of(grant: &Grant) -> Place {

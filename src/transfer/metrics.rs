@@ -11,11 +11,15 @@ pub struct TransferMetrics {
     pub in_spliced_bytes: IntCounter,
     /// Uploaded bytes that passed through user space.
     pub in_copied_bytes: IntCounter,
+    /// Of the uploaded bytes that were spliced, those that went past the page cache as well: no copy at all.
+    pub direct_spliced_bytes: IntCounter,
+    /// How often an upload waited because its digest was too far behind.
+    pub digest_waits: IntCounter,
     /// Downloaded bytes that went from source to socket inside the kernel.
     pub out_spliced_bytes: IntCounter,
     /// Downloaded bytes that passed through user space.
     pub out_copied_bytes: IntCounter,
-    /// Bytes read again beside the path, from the page cache, for the digest of a spliced stream.
+    /// Bytes read again beside the path for the digest of a spliced stream.
     pub digest_reread_bytes: IntCounter,
     /// Bytes of buffers reserved by running transfers.
     pub inflight_bytes: IntGauge,
@@ -44,8 +48,18 @@ impl TransferMetrics {
             IntCounter::new("diskferry_splice_refused_total", "Splices refused by the target; the stream was copied.")?;
         let digest_reread_bytes = IntCounter::new(
             "diskferry_digest_reread_bytes_total",
-            "Bytes read from the page cache, beside the path, for digests of spliced streams.",
+            "Bytes read again, beside the path, for digests of spliced streams.",
         )?;
+        let direct_spliced_bytes = IntCounter::new(
+            "diskferry_transfer_direct_spliced_bytes_total",
+            "Uploaded bytes that went from socket to disk without any copy.",
+        )?;
+        let digest_waits = IntCounter::new(
+            "diskferry_digest_waits_total",
+            "How often an upload waited for its digest: the rate of one core was the limit.",
+        )?;
+        registry.register(Box::new(direct_spliced_bytes.clone()))?;
+        registry.register(Box::new(digest_waits.clone()))?;
         registry.register(Box::new(moved.clone()))?;
         registry.register(Box::new(transfers.clone()))?;
         registry.register(Box::new(inflight_bytes.clone()))?;
@@ -56,6 +70,8 @@ impl TransferMetrics {
             in_copied_bytes: moved.with_label_values(&["in", "copied"]),
             out_spliced_bytes: moved.with_label_values(&["out", "spliced"]),
             out_copied_bytes: moved.with_label_values(&["out", "copied"]),
+            direct_spliced_bytes,
+            digest_waits,
             digest_reread_bytes,
             inflight_bytes,
             transfers,

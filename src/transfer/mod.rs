@@ -23,6 +23,7 @@ pub mod ingest;
 pub mod metrics;
 pub mod objects;
 pub mod receipt;
+pub mod way;
 
 pub use crate::disk::{Attach, Buffer, DiskError, Engine, EngineKind, Pool, Receive};
 pub use dock::Dock;

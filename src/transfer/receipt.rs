@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::way::Trail;
 use crate::lease::{ChecksumType, Delivery};
 
 /// Account of one stream, built while it moves.
@@ -11,14 +12,14 @@ pub struct Receipt {
     pub stream_bytes: u64,
     /// Algorithm of `checksum`.
     pub checksum_type: ChecksumType,
-    /// Lower-case hex digest of the stream.
+    /// Lower-case hex digest of the stream; empty when none was wanted.
     pub checksum: String,
     /// Size of the disk (for a verbatim file that is no disk: its length).
     pub capacity_bytes: u64,
     /// Bytes of the disk that hold data.
     pub populated_bytes: u64,
-    /// Stream bytes that never entered user space.
-    pub spliced_bytes: u64,
+    /// Which way the bytes went.
+    pub trail: Trail,
 }
 
 impl Receipt {
@@ -40,11 +41,12 @@ impl fmt::Display for Receipt {
         let kind = match self.checksum_type {
             ChecksumType::Sha1 => "sha1",
             ChecksumType::Sha256 => "sha256",
+            ChecksumType::None => "no checksum",
         };
         write!(f, "{} bytes", self.stream_bytes)?;
         if !self.checksum.is_empty() {
             write!(f, ", {kind} {}", self.checksum)?;
         }
-        write!(f, ", {} bytes populated, {} spliced", self.populated_bytes, self.spliced_bytes)
+        write!(f, ", {} bytes populated, {} spliced", self.populated_bytes, self.trail.spliced_bytes)
     }
 }

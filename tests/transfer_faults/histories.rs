@@ -91,6 +91,8 @@ async fn history(seed: u64) {
     let faults = Faults {
         seed,
         short_one_in: [0, 2, 5][random.below(3) as usize],
+        splice_refused_one_in: [0, 1, 6][random.below(3) as usize],
+        always_direct: random.one_in(2),
         delay_up_to_ms: if random.one_in(8) { 1 } else { 0 },
         ..Faults::default()
     };

@@ -123,6 +123,7 @@ pub fn digest_of(kind: ChecksumType, bytes: &[u8]) -> String {
     match kind {
         ChecksumType::Sha1 => hex(&Sha1::digest(bytes)),
         ChecksumType::Sha256 => hex(&Sha256::digest(bytes)),
+        ChecksumType::None => String::new(),
     }
 }
 

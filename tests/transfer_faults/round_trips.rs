@@ -20,7 +20,7 @@ async fn import(harbour: &Harbour, disk: &DiskSpec, sending: &Sending<'_>, expec
     assert_eq!(receipt.stream_bytes, sending.bytes.len() as u64);
     assert_eq!(receipt.checksum, digest_of(receipt.checksum_type, sending.bytes), "seed {seed}");
     assert_eq!(receipt.checksum_type == ChecksumType::Sha256, seed % 3 == 1);
-    assert_eq!(receipt.spliced_bytes, if sending.direct { receipt.stream_bytes } else { 0 });
+    assert_eq!(receipt.trail.spliced_bytes, if sending.direct { receipt.stream_bytes } else { 0 });
     harbour.sim.crash();
     let stored = harbour.stored(disk).await.unwrap();
     assert_same(&stored[..expected.len()], expected, "the stored object");
@@ -56,7 +56,7 @@ fn a_raw_disk_survives_the_round_trip() {
                 assert_same(&sent[..payload.disk.len()], &payload.disk, "the exported bytes");
                 let receipt = receipt.unwrap();
                 assert_eq!(receipt.checksum, digest_of(receipt.checksum_type, &sent));
-                assert_eq!(receipt.spliced_bytes, if direct { sent.len() as u64 } else { 0 });
+                assert_eq!(receipt.trail.spliced_bytes, if direct { sent.len() as u64 } else { 0 });
             }
             harbour.all_memory_is_back().await;
         });
@@ -111,7 +111,7 @@ fn a_target_that_takes_no_splice_is_copied() {
         let lease = harbour.import(disk.clone()).await;
         harbour.engine.steps.refuse_splices();
         let receipt = whole(harbour.upload(&lease, &Sending { direct: true, ..Sending::whole(&payload.disk) }).await);
-        assert_eq!((receipt.spliced_bytes, receipt.stream_bytes), (0, payload.disk.len() as u64));
+        assert_eq!((receipt.trail.spliced_bytes, receipt.stream_bytes), (0, payload.disk.len() as u64));
         assert_eq!(receipt.checksum, digest_of(receipt.checksum_type, &payload.disk));
         assert_same(&harbour.stored(&disk).await.unwrap(), &payload.disk, "the stored object");
         harbour.all_memory_is_back().await;
@@ -128,7 +128,7 @@ fn a_source_that_gives_no_splice_is_copied() {
         let lease = harbour.export(disk).await;
         harbour.engine.steps.refuse_splices();
         let (sent, receipt) = harbour.download(&lease, None, None, true).await;
-        assert_eq!(receipt.unwrap().spliced_bytes, 0);
+        assert_eq!(receipt.unwrap().trail.spliced_bytes, 0);
         assert_same(&sent, &payload.disk, "the download");
     });
 }

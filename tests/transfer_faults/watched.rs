@@ -142,6 +142,10 @@ impl Engine for Watched {
         self.sim.is_direct(file)
     }
 
+    fn is_cached(&self, file: &SimFile, range: Range<u64>) -> bool {
+        self.sim.is_cached(file, range)
+    }
+
     async fn sync(&self, file: &SimFile) -> Result<(), DiskError> {
         self.steps.data("sync")?;
         self.sim.sync(file).await
@@ -266,8 +270,13 @@ impl Engine for Watched {
         self.sim.splice_out_some(pipe, socket, length, more).await
     }
 
-    async fn read_pipe_some(&self, pipe: &SimPipe, buffer: Buffer, limit: usize) -> (Buffer, Result<usize, Errno>) {
-        self.sim.read_pipe_some(pipe, buffer, limit).await
+    async fn read_pipe_some(
+        &self,
+        pipe: &SimPipe,
+        buffer: Buffer,
+        part: Range<usize>,
+    ) -> (Buffer, Result<usize, Errno>) {
+        self.sim.read_pipe_some(pipe, buffer, part).await
     }
 }
 

@@ -20,8 +20,8 @@ fn clap_finds_no_fault_in_the_definition() {
 #[test]
 fn every_command_is_understood() {
     let config = Some(PathBuf::from("a.toml"));
-    assert_eq!(read("diskferry serve").unwrap(), Command::Serve { config: None });
-    assert_eq!(read("diskferry serve --config a.toml").unwrap(), Command::Serve { config });
+    assert_eq!(read("diskferry serve").unwrap(), Command::Serve { config: None, explain: false });
+    assert_eq!(read("diskferry serve --config a.toml --explain").unwrap(), Command::Serve { config, explain: true });
     assert_eq!(
         read("diskferry check-config a.toml --json").unwrap(),
         Command::CheckConfig { file: PathBuf::from("a.toml"), json: true }

@@ -200,6 +200,8 @@ choice! {
         Sha1 = "sha1",
         /// SHA-256.
         Sha256 = "sha256",
+        /// None, unless a client asks for one with `SetManifestChecksumType`.
+        None = "none",
     }
 }
 

@@ -179,18 +179,6 @@ impl InFlight {
         self.run((pipe.clone(), file.clone()), entry.flags(SPLICE_FLAGS).build()).await.1
     }
 
-    /// Copies out of the pipe, waiting for bytes.
-    pub(super) async fn read_pipe(
-        &self,
-        pipe: &Arc<Ends>,
-        mut buffer: Buffer,
-        limit: usize,
-    ) -> (Buffer, Result<usize, Errno>) {
-        let entry = opcode::Read::new(raw(pipe.read()), buffer.address(0), limit as u32).offset(NO_OFFSET as u64);
-        let ((buffer, _pipe), result) = self.run((buffer, pipe.clone()), entry.build()).await;
-        (buffer, result)
-    }
-
     /// Asks the kernel to end everything in flight; what cannot be interrupted completes by itself.
     pub(super) async fn cancel_all(&self) {
         // Kernels before 5.19 refuse, and nothing can be done about it.

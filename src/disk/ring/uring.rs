@@ -1,9 +1,10 @@
 //! The io_uring engine: every operation on targets and sockets is an entry on the ring of its data thread.
 //!
 //! Made inside [`run_uring`] by `app`, one per data thread. Bulk data moves through registered buffers, past the page cache where
-//! the target was opened so, several operations at a time. Splices between socket and pipe are plain non-blocking
-//! calls: they only move page references, while the ring would hand each to a worker thread. Splices between pipe and
-//! file may wait for a disk, so they do go to the ring.
+//! the target was opened so, several operations at a time. What cannot wait is a plain call on the data thread, because
+//! the ring would hand it to a worker thread: splices between socket and pipe, which only move page references; splices out of
+//! the page cache, where a look says that the bytes are there; everything on a file system that lives in memory. A splice that
+//! may wait for a disk does go to the ring.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -26,7 +27,7 @@ use crate::disk::datastores::Datastores;
 use crate::disk::engine::{Attach, Engine, EngineKind, Receive, Via};
 use crate::disk::error::DiskError;
 use crate::disk::file::{self, File, off_thread};
-use crate::disk::pipe::{Pipe, Shelf};
+use crate::disk::pipe::{Pipe, Shelf, splice};
 use crate::disk::zeros;
 use crate::limits::{RING_DRAIN_MS, RING_ENTRIES};
 
@@ -141,6 +142,10 @@ impl Engine for Uring {
         file.is_direct()
     }
 
+    fn is_cached(&self, file: &File, range: Range<u64>) -> bool {
+        file.is_cached(range)
+    }
+
     async fn sync(&self, file: &File) -> Result<(), DiskError> {
         loop {
             match self.0.ring.fsync(file).await {
@@ -151,7 +156,7 @@ impl Engine for Uring {
     }
 
     async fn allocate(&self, file: &File, length_bytes: u64) -> Result<(), DiskError> {
-        if file.is_device() || length_bytes == 0 {
+        if file.is_device() || file.is_memory() || length_bytes == 0 {
             return zeros::allocate(file, length_bytes);
         }
         loop {
@@ -206,6 +211,10 @@ impl Engine for Uring {
         part: Range<usize>,
         offset_bytes: u64,
     ) -> (Buffer, Result<usize, Errno>) {
+        if file.is_memory() {
+            let count = rustix::io::pread(file.buffered(), &mut buffer[part], offset_bytes);
+            return (buffer, count);
+        }
         let registered = self.can_use_registered(&buffer);
         loop {
             let route = file.route(&part, offset_bytes);
@@ -225,6 +234,10 @@ impl Engine for Uring {
         part: Range<usize>,
         offset_bytes: u64,
     ) -> (Buffer, Result<usize, Errno>) {
+        if file.is_memory() {
+            let count = rustix::io::pwrite(file.buffered(), &buffer[part], offset_bytes);
+            return (buffer, count);
+        }
         let registered = self.can_use_registered(&buffer);
         loop {
             let route = file.route(&part, offset_bytes);
@@ -292,6 +305,9 @@ impl Engine for Uring {
             Via::Main => file.main(),
             Via::PageCache => file.buffered(),
         };
+        if file.is_memory() {
+            return splice(pipe.ends().read(), None, target, Some(&mut { offset_bytes }), length);
+        }
         self.0.ring.splice_to_file(pipe.ends(), file, target, offset_bytes, length).await
     }
 
@@ -303,6 +319,9 @@ impl Engine for Uring {
         limit: usize,
     ) -> Result<usize, Errno> {
         let source = file.main_at(offset_bytes, limit);
+        if !file.is_direct() && file.is_cached(offset_bytes..offset_bytes.saturating_add(limit as u64)) {
+            return splice(source, Some(&mut { offset_bytes }), pipe.ends().write(), None, limit);
+        }
         self.0.ring.splice_from_file(file, source, pipe.ends(), offset_bytes, limit).await
     }
 
@@ -316,8 +335,15 @@ impl Engine for Uring {
         self.when(socket, libc::POLLOUT, |fd| pipe.ends().empty_to_socket(fd, length, more)).await
     }
 
-    async fn read_pipe_some(&self, pipe: &Pipe, buffer: Buffer, limit: usize) -> (Buffer, Result<usize, Errno>) {
-        self.0.ring.read_pipe(pipe.ends(), buffer, limit).await
+    async fn read_pipe_some(
+        &self,
+        pipe: &Pipe,
+        mut buffer: Buffer,
+        part: Range<usize>,
+    ) -> (Buffer, Result<usize, Errno>) {
+        // The pipe holds the bytes, so nothing waits.
+        let count = rustix::io::read(pipe.ends().read(), &mut buffer[part]);
+        (buffer, count)
     }
 }
 

@@ -7,6 +7,10 @@ pub struct Faults {
     pub seed: u64,
     /// One in this many single operations moves only a part of its bytes; 0 is never.
     pub short_one_in: u32,
+    /// One in this many splices into a target is refused; 0 is never.
+    pub splice_refused_one_in: u32,
+    /// Every file is one that bypasses the page cache, however it was asked for.
+    pub always_direct: bool,
     /// One in this many reads of a target fails with EIO; 0 is never.
     pub read_error_one_in: u32,
     /// One in this many writes to a target fails with EIO; 0 is never.

@@ -183,7 +183,7 @@ impl State {
                 }
             },
         };
-        Ok(SimFile { object, epoch, direct: want.direct })
+        Ok(SimFile { object, epoch, direct: want.direct || self.faults.always_direct })
     }
 
     fn open_device(&mut self, place: &Place, want: Want) -> Result<SimFile, DiskError> {

@@ -10,12 +10,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 use super::Arrival;
 use super::metrics::NfcMetrics;
-use crate::limits::{ACCEPT_PAUSE_MS, CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS};
+use crate::limits::{ACCEPT_PAUSE_MS, CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS, SEGMENT_PAGES_BYTES};
 
 /// The acceptor's view of one data thread.
 #[derive(Clone)]
@@ -97,6 +98,19 @@ impl Drop for Seat {
         }
     }
 }
+
+/// Asks clients for segments that carry whole pages, before they connect: only such bodies can go to a disk without any copy.
+/// Where a network carries less per segment it makes no difference.
+pub fn shape_segments(listener: &TcpListener) {
+    let timestamps = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_timestamps");
+    let option_bytes = if timestamps.is_ok_and(|text| text.trim() == "0") { 0 } else { TCP_TIMESTAMP_BYTES };
+    if let Err(error) = SockRef::from(listener).set_tcp_mss(SEGMENT_PAGES_BYTES + option_bytes) {
+        tracing::debug!(%error, "the segment size stays: uploads are copied once");
+    }
+}
+
+/// What TCP's timestamps take from each segment (RFC 7323), padding included.
+const TCP_TIMESTAMP_BYTES: u32 = 12;
 
 /// Accepts on `listener` until `closing` becomes true or every data thread is gone.
 pub async fn accept(listener: TcpListener, tls: bool, seating: Seating, mut closing: watch::Receiver<bool>) {

@@ -92,6 +92,7 @@ async fn send<E: Engine>(
     match result {
         Ok(receipt) => {
             tracing::info!(%lease, disk, %receipt, "download ended");
+            tracing::debug!(target: "explain", %lease, disk, way = %receipt.trail, "the way of a download");
             said(true, promise.keep)
         }
         Err(error) => {

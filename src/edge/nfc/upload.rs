@@ -63,7 +63,10 @@ async fn receive<E: Engine>(
     match result {
         Ok(landed) => {
             match &landed {
-                Landed::Whole(receipt) => tracing::info!(%lease, disk, %receipt, "upload ended"),
+                Landed::Whole(receipt) => {
+                    tracing::info!(%lease, disk, %receipt, "upload ended");
+                    tracing::debug!(target: "explain", %lease, disk, way = %receipt.trail, "the way of an upload");
+                }
                 Landed::Part(partial) => {
                     tracing::info!(%lease, disk, stored_bytes = partial.offset_bytes, "part of an upload stored, can be continued");
                 }
@@ -218,8 +221,10 @@ fn success<E: Engine>(request: &Request<'_, E>, landed: &Landed, keep: bool) -> 
     let mut answer = Answer::new(status).field("Content-Length", "0").field("Connection", connection);
     match landed {
         Landed::Whole(receipt) => {
-            let digest = format!("{:?} {}", receipt.checksum_type, receipt.checksum).to_ascii_lowercase();
-            answer = answer.field("X-Diskferry-Digest", digest);
+            if !receipt.checksum.is_empty() {
+                let digest = format!("{:?} {}", receipt.checksum_type, receipt.checksum).to_ascii_lowercase();
+                answer = answer.field("X-Diskferry-Digest", digest);
+            }
             if resumable {
                 answer = answer
                     .field("Upload-Complete", "?1")

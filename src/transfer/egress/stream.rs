@@ -16,6 +16,7 @@ use super::super::digest::Digest;
 use super::super::dock::storage;
 use super::super::error::TransferError;
 use super::super::flight::Flight;
+use super::super::way::Trail;
 use super::super::{Buffer, Engine, Margins, Outlet};
 use super::{Run, Sent};
 use crate::limits::{BUFFER_BYTES, SECTOR_BYTES};
@@ -80,7 +81,9 @@ pub(super) async fn send<E: Engine, O: Outlet<E>>(
     let result = stream(&mut window, writer, &mut spout).await;
     while window.packing.land().await.is_some() {}
     let populated_bytes = result?;
-    Ok(Sent { stream_bytes: spout.sent_bytes, spliced_bytes: 0, populated_bytes, checksum: spout.digest.finish()? })
+    let mut trail = Trail::new(run.plan.way);
+    trail.was_direct = run.dock.engine.is_direct(&run.plan.file);
+    Ok(Sent { stream_bytes: spout.sent_bytes, populated_bytes, trail, checksum: spout.digest.finish()? })
 }
 
 /// Sends the whole stream and says how many bytes of the disk its grains cover.

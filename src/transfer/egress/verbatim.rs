@@ -1,7 +1,7 @@
-//! Stored bytes as they are: spliced where the socket takes them plain, copied otherwise, hashed beside the path.
+//! Stored bytes as they are: spliced out of the page cache where the socket takes them plain, copied otherwise.
 //!
-//! Called by `egress`. The digest of a whole download is computed from the same pages, concurrently; the download is over when
-//! both are.
+//! Called by `egress`. What is copied is hashed on the way, on another core; what is spliced is read once more beside the path. The
+//! download is over when both are.
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -13,8 +13,10 @@ use super::super::digest::Digest;
 use super::super::dock::storage;
 use super::super::error::TransferError;
 use super::super::flight::Flight;
+use super::super::way::Trail;
 use super::super::{Buffer, DiskError, Engine, Outlet};
 use super::{Run, Sent};
+use crate::lease::ChecksumType;
 use crate::limits::{BUFFER_BYTES, PIPE_BYTES};
 
 pub(super) async fn send<E: Engine, O: Outlet<E>>(
@@ -27,39 +29,49 @@ pub(super) async fn send<E: Engine, O: Outlet<E>>(
         let _ours = run.flow.local_work();
         run.dock.budget.reserve().await?
     };
+    // A part says nothing about the whole: it has no digest.
+    let kind = if whole { run.grant.checksum_type } else { ChecksumType::None };
+    let mut digest = Digest::new(kind, run.dock.crew.clone());
+    let mut trail = Trail::new(run.plan.way);
+    let length_bytes = part.end - part.start;
+    match outlet.direct().filter(|_| !part.is_empty() && !run.dock.engine.is_direct(&run.plan.file)) {
+        Some(socket) if splice_and_hash(run, &lane, &socket, &part, outlet, &mut digest).await? => {
+            trail.spliced_bytes = length_bytes;
+        }
+        _ => {
+            digest = Digest::new(kind, run.dock.crew.clone());
+            copy_body(run, &lane, part, outlet, &mut digest).await?;
+        }
+    }
+    trail.was_direct = run.dock.engine.is_direct(&run.plan.file);
+    Ok(Sent { stream_bytes: length_bytes, populated_bytes: length_bytes, trail, checksum: digest.finish()? })
+}
+
+/// Splices the part and computes its digest beside it; `false`, with nothing sent, when the source gives no splice.
+async fn splice_and_hash<E: Engine, O: Outlet<E>>(
+    run: &Run<'_, E>,
+    lane: &Reservation,
+    socket: &E::Socket,
+    part: &Range<u64>,
+    outlet: &mut O,
+    digest: &mut Digest,
+) -> Result<bool, TransferError> {
     let stop = Cell::new(false);
     let mover = async {
-        let result = move_body(run, &lane, part.clone(), outlet).await;
-        stop.set(result.is_err());
+        let result = splice_body(run, socket, part.clone(), outlet).await;
+        stop.set(!matches!(result, Ok(true)));
         // From here on the client waits for nothing; only the digest may still be behind.
         (result, run.flow.local_work())
     };
     let hasher = async {
-        match whole {
-            true => hash(run, &lane, part.clone(), &stop).await,
-            false => Ok(String::new()),
+        match digest.is_wanted() {
+            true => hash(run, lane, part.clone(), &stop, digest).await,
+            false => Ok(()),
         }
     };
-    let ((moved, _ours), checksum) = join(mover, hasher).await;
-    let spliced_bytes = moved?;
-    let length_bytes = part.end - part.start;
-    Ok(Sent { stream_bytes: length_bytes, spliced_bytes, populated_bytes: length_bytes, checksum: checksum? })
-}
-
-/// Sends the part and says how many bytes of it were spliced.
-async fn move_body<E: Engine, O: Outlet<E>>(
-    run: &Run<'_, E>,
-    lane: &Reservation,
-    part: Range<u64>,
-    outlet: &mut O,
-) -> Result<u64, TransferError> {
-    let length_bytes = part.end - part.start;
-    if let Some(socket) = outlet.direct().filter(|_| length_bytes > 0)
-        && splice_body(run, &socket, part.clone(), outlet).await?
-    {
-        return Ok(length_bytes);
-    }
-    copy_body(run, lane, part, outlet).await.map(|()| 0)
+    let ((moved, _ours), hashed) = join(mover, hasher).await;
+    let spliced = moved?;
+    hashed.map(|()| spliced)
 }
 
 /// Splices the part; `false`, with nothing sent, when the source gives no splice.
@@ -92,6 +104,8 @@ async fn splice_body<E: Engine, O: Outlet<E>>(
         held = loaded?;
         offset_bytes = next_bytes;
         turn = 1 - turn;
+        // A client that always takes more never makes us wait by itself: others of this thread have their turn now.
+        tokio::task::yield_now().await;
         if run.flow.is_cancelled() {
             return Err(TransferError::Disconnected { offset_bytes: offset_bytes - part.start });
         }
@@ -117,16 +131,19 @@ async fn load<E: Engine>(
     }
 }
 
+/// Copies the part; each piece is hashed while the one before it is sent.
 async fn copy_body<E: Engine, O: Outlet<E>>(
     run: &Run<'_, E>,
     lane: &Reservation,
     part: Range<u64>,
     outlet: &mut O,
+    digest: &mut Digest,
 ) -> Result<(), TransferError> {
-    // Two buffers belong to the hasher.
+    // One is hashed and one is sent.
     let mut reads = Flight::new(lane.buffers().saturating_sub(2));
     let mut next_bytes = part.start;
-    let mut sent_bytes = 0;
+    let mut sent_bytes = part.start;
+    let mut hashed = None;
     let mut result = Ok(());
     while result.is_ok() {
         while next_bytes < part.end && !reads.is_full() {
@@ -134,32 +151,51 @@ async fn copy_body<E: Engine, O: Outlet<E>>(
             reads.launch(read(run, lane, next_bytes..end)).await;
             next_bytes = end;
         }
-        let Some(read) = reads.land().await else { break };
-        result = async {
-            let buffer = read?;
-            let count = buffer.len() as u64;
-            sent_bytes += count;
-            if part.start + sent_bytes == part.end {
-                run.flow.reach_end();
-            }
-            outlet.write(buffer).await.1?;
-            run.flow.add(count);
-            run.dock.metrics.out_copied_bytes.inc_by(count);
-            Ok(())
+        let landed = reads.land().await;
+        if landed.is_none() && hashed.is_none() {
+            break;
         }
-        .await;
+        let hashing = async {
+            match landed {
+                Some(piece) => digest.update(piece?).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        let sending = send_piece(run, outlet, hashed.take(), &mut sent_bytes, part.end);
+        let (sent, piece) = reads.alongside(join(sending, hashing)).await;
+        result = sent.and(piece.map(|piece| hashed = piece));
     }
     while reads.land().await.is_some() {}
     result
 }
 
+async fn send_piece<E: Engine, O: Outlet<E>>(
+    run: &Run<'_, E>,
+    outlet: &mut O,
+    piece: Option<Buffer>,
+    sent_bytes: &mut u64,
+    end_bytes: u64,
+) -> Result<(), TransferError> {
+    let Some(piece) = piece else { return Ok(()) };
+    let count = piece.len() as u64;
+    *sent_bytes += count;
+    if *sent_bytes == end_bytes {
+        run.flow.reach_end();
+    }
+    outlet.write(piece).await.1?;
+    run.flow.add(count);
+    run.dock.metrics.out_copied_bytes.inc_by(count);
+    Ok(())
+}
+
+/// Hashes the part beside the path, from the page cache it is spliced out of.
 async fn hash<E: Engine>(
     run: &Run<'_, E>,
     lane: &Reservation,
     part: Range<u64>,
     stop: &Cell<bool>,
-) -> Result<String, TransferError> {
-    let mut digest = Digest::new(run.grant.checksum_type, run.dock.crew.clone());
+    digest: &mut Digest,
+) -> Result<(), TransferError> {
     let mut offset_bytes = part.start;
     while offset_bytes < part.end && !stop.get() {
         let end = (offset_bytes + BUFFER_BYTES as u64).min(part.end);
@@ -168,7 +204,7 @@ async fn hash<E: Engine>(
         drop(digest.update(buffer).await?);
         offset_bytes = end;
     }
-    digest.finish()
+    Ok(())
 }
 
 async fn read<E: Engine>(run: &Run<'_, E>, lane: &Reservation, piece: Range<u64>) -> Result<Buffer, TransferError> {

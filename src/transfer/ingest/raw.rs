@@ -9,13 +9,15 @@ use super::super::digest::Digest;
 use super::super::dock::storage;
 use super::super::error::{TransferError, both};
 use super::super::flight::Flight;
+use super::super::way::Trail;
 use super::super::{Buffer, Engine, Inlet};
 use super::{Filled, Moved, Run, fill};
 use crate::limits::BUFFER_BYTES;
 use crate::wire::vmdk::is_zero;
 
 pub(super) async fn receive<E: Engine, I: Inlet<E>>(run: &Run<'_, E>, first: Option<Filled>, inlet: &mut I) -> Moved {
-    let mut moved = Moved { end_bytes: run.start_bytes, spliced_bytes: 0, populated_bytes: 0, result: Ok(None) };
+    let trail = Trail::new(run.way);
+    let mut moved = Moved { end_bytes: run.start_bytes, populated_bytes: 0, trail, result: Ok(None) };
     let mut digest = Digest::new(run.grant.checksum_type, run.dock.crew.clone());
     let mut result = hash_stored(run, &mut digest).await;
     let mut writes = Flight::new(run.lane.buffers().saturating_sub(3));
@@ -42,6 +44,7 @@ pub(super) async fn receive<E: Engine, I: Inlet<E>>(run: &Run<'_, E>, first: Opt
     while let Some(write) = writes.land().await {
         result = both(result, write);
     }
+    moved.trail.was_direct = run.dock.engine.is_direct(run.file);
     moved.result = match result {
         Ok(()) if run.complete => whole(run, &moved).and_then(|()| digest.finish().map(Some)),
         other => other.map(|()| None),
@@ -90,7 +93,7 @@ async fn write<'a, E: Engine>(
 /// The digest of a resumed stream begins with what is stored.
 async fn hash_stored<E: Engine>(run: &Run<'_, E>, digest: &mut Digest) -> Result<(), TransferError> {
     let _ours = run.flow.local_work();
-    while digest.hashed_bytes() < run.start_bytes && !run.flow.is_cancelled() {
+    while digest.is_wanted() && digest.hashed_bytes() < run.start_bytes && !run.flow.is_cancelled() {
         let offset_bytes = digest.hashed_bytes();
         let mut buffer = run.lane.take().await;
         buffer.set_len((run.start_bytes - offset_bytes).min(BUFFER_BYTES as u64) as usize);

@@ -18,6 +18,7 @@ use super::super::digest::Digest;
 use super::super::dock::storage;
 use super::super::error::{TransferError, both};
 use super::super::flight::Flight;
+use super::super::way::Trail;
 use super::super::{Buffer, Engine, Inlet};
 use super::{Filled, Moved, Run, fill};
 use crate::limits::BUFFER_BYTES;
@@ -29,7 +30,9 @@ pub(super) async fn receive<E: Engine, I: Inlet<E>>(run: &Run<'_, E>, first: Opt
     let populated = Cell::new(0);
     let mut end_bytes = 0;
     let result = decode(run, first, inlet, &populated, &mut end_bytes).await;
-    Moved { end_bytes, spliced_bytes: 0, populated_bytes: populated.get(), result: result.map(Some) }
+    let mut trail = Trail::new(run.way);
+    trail.was_direct = run.dock.engine.is_direct(run.file);
+    Moved { end_bytes, populated_bytes: populated.get(), trail, result: result.map(Some) }
 }
 
 async fn decode<E: Engine, I: Inlet<E>>(
