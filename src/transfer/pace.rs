@@ -2,12 +2,12 @@
 //!
 //! Called by `ingest` and `egress`: a stream asks its [`Pace`] before it takes bytes off a socket or puts them there. A limit is a
 //! timetable: whoever asks books the next free departure and sleeps until then, so turns are taken in the order of asking and
-//! nobody starves. A turn is the same number of bytes for every stream, whatever the size of its calls; what a call does not use
-//! stays with its stream.
+//! nobody starves. A turn of a timetable is the same number of bytes for every stream, whatever the size of its calls and its other
+//! limits; what a call does not use stays with its stream.
 //!
 //! ```text
-//!   acquire ─► credit left? ─ yes ─► go
-//!                  └─ no ─► book a turn: lease's timetable ─► sleep ─► everybody's timetable ─► sleep ─► go
+//!   acquire ─► lease: credit left? ──► everybody: credit left? ──► go
+//!                 └ no: book a turn, sleep ┘    └ no: book a turn, sleep ┘
 //! ```
 //!
 //! Guarantees: without a limit one branch; with one, no lock (a timetable is one atomic number); a dropped `acquire` gives its
@@ -42,11 +42,16 @@ pub struct Pace {
 /// A stream under at least one limit.
 struct Limited {
     /// Its lease's, then everybody's; at least one.
-    timetables: Vec<Arc<Timetable>>,
+    tickets: Vec<Ticket>,
+    /// The least turn of them.
     turn_bytes: u64,
-    /// Bytes it may still move under turns that have come; less than two turns.
-    credit_bytes: Cell<u64>,
     flow: Arc<Flow>,
+}
+
+/// What a stream may still move under turns of one timetable that have come.
+struct Ticket {
+    timetable: Arc<Timetable>,
+    credit_bytes: Cell<u64>,
 }
 
 /// One limit: when the next departure is free.
@@ -77,11 +82,10 @@ impl Pacer {
 
     fn pace(&self, lease: &LeaseId, max_rate_bytes_per_s: u64, flow: &Arc<Flow>) -> Pace {
         let own = self.of_lease(lease, max_rate_bytes_per_s);
-        let timetables: Vec<_> = own.into_iter().chain(self.everybody.clone()).collect();
-        let turn_bytes = timetables.iter().map(|timetable| timetable.turn_bytes()).min();
-        let credit_bytes = Cell::new(0);
-        let limited = turn_bytes.map(|turn_bytes| Limited { timetables, turn_bytes, credit_bytes, flow: flow.clone() });
-        Pace { limited }
+        let timetables = own.into_iter().chain(self.everybody.clone());
+        let tickets: Vec<_> = timetables.map(|timetable| Ticket { timetable, credit_bytes: Cell::new(0) }).collect();
+        let turn_bytes = tickets.iter().map(|ticket| ticket.timetable.turn_bytes()).min();
+        Pace { limited: turn_bytes.map(|turn_bytes| Limited { tickets, turn_bytes, flow: flow.clone() }) }
     }
 
     fn of_lease(&self, lease: &LeaseId, max_rate_bytes_per_s: u64) -> Option<Arc<Timetable>> {
@@ -120,7 +124,7 @@ impl Pace {
     /// Hands back what was acquired and not moved; the stream uses it next.
     pub fn give_back(&self, bytes: u64) {
         if let Some(limited) = &self.limited {
-            limited.credit_bytes.set(limited.credit_bytes.get().saturating_add(bytes));
+            limited.tickets.iter().for_each(|ticket| ticket.add(bytes));
         }
     }
 }
@@ -129,35 +133,38 @@ impl Limited {
     async fn acquire(&self, bytes: u64) -> u64 {
         // Never a sliver of an old turn when a whole new one can be had: small moves cost as much as large ones.
         let wanted_bytes = bytes.min(self.turn_bytes);
-        while self.credit_bytes.get() < wanted_bytes {
-            self.turn().await;
-        }
-        let granted_bytes = bytes.min(self.credit_bytes.get());
-        self.credit_bytes.set(self.credit_bytes.get() - granted_bytes);
-        granted_bytes
-    }
-
-    async fn turn(&self) {
-        let mut booked = Vec::with_capacity(self.timetables.len());
-        for timetable in &self.timetables {
-            // One after the other: a departure booked with everybody must not pass while the lease's own is waited for.
-            let turn = timetable.book(self.turn_bytes);
-            if Instant::now() < turn.departs {
-                let _ours = self.flow.local_work();
-                sleep_until(turn.departs).await;
+        for ticket in &self.tickets {
+            // One after the other: what is booked with everybody must not pass while the lease's own turn is waited for.
+            while ticket.credit_bytes.get() < wanted_bytes {
+                ticket.turn(&self.flow).await;
             }
-            booked.push(turn);
         }
-        booked.into_iter().for_each(Turn::used);
-        self.credit_bytes.set(self.credit_bytes.get().saturating_add(self.turn_bytes));
+        let granted_bytes = self.tickets.iter().map(|ticket| ticket.credit_bytes.get()).fold(bytes, u64::min);
+        self.tickets.iter().for_each(|ticket| ticket.credit_bytes.set(ticket.credit_bytes.get() - granted_bytes));
+        granted_bytes
     }
 }
 
-impl Drop for Limited {
-    fn drop(&mut self) {
-        for timetable in &self.timetables {
-            timetable.unbook(self.credit_bytes.get());
+impl Ticket {
+    async fn turn(&self, flow: &Flow) {
+        let turn_bytes = self.timetable.turn_bytes();
+        let turn = self.timetable.book(turn_bytes);
+        if Instant::now() < turn.departs {
+            let _ours = flow.local_work();
+            sleep_until(turn.departs).await;
         }
+        turn.used();
+        self.add(turn_bytes);
+    }
+
+    fn add(&self, bytes: u64) {
+        self.credit_bytes.set(self.credit_bytes.get().saturating_add(bytes));
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.timetable.unbook(self.credit_bytes.get());
     }
 }
 

@@ -1,5 +1,7 @@
 //! Tests of the command line.
 
+use clap::CommandFactory;
+
 use super::*;
 
 fn read(line: &str) -> Result<Command, clap::Error> {

@@ -61,7 +61,7 @@ async fn every_rate_holds_within_5_percent_over_three_seconds() {
                 let moved_bytes: u64 = join_all(runs).await.iter().sum();
                 let what = format!("{streams} streams, calls of {call_bytes}, {used_percent} % used");
                 // One turn may be under way with each stream when the time is over.
-                let turns_bytes = streams * 2 * pace(&pacer, "a", 0).limited.unwrap().turn_bytes;
+                let turns_bytes = streams * 2 * pacer.everybody.as_ref().unwrap().turn_bytes();
                 match turns_bytes * 20 < rate * 3 {
                     true => assert_within_5_percent(moved_bytes, rate, 3000, &what),
                     false => assert!(moved_bytes <= rate * 3 + turns_bytes, "{what}: {moved_bytes}"),
@@ -177,7 +177,7 @@ async fn a_lease_without_streams_is_forgotten() {
     let pacer = Pacer::new(0);
     let first = pace(&pacer, "a", RATE);
     let second = pace(&pacer, "a", RATE);
-    let timetable = |pace: &Pace| Arc::as_ptr(&pace.limited.as_ref().unwrap().timetables[0]);
+    let timetable = |pace: &Pace| Arc::as_ptr(&pace.limited.as_ref().unwrap().tickets[0].timetable);
     assert_eq!(timetable(&first), timetable(&second));
     drop((first, second));
     let other = pace(&pacer, "b", RATE);

@@ -59,16 +59,30 @@ def memory(samples):
     return Judgement(name, median[1] - median[0] <= allowed, figures)
 
 
-def descriptors(quiet, end, data_threads):
-    spare = PIPE_ENDS_PER_THREAD * data_threads
+def descriptors(quiet, end, names):
+    spare = PIPE_ENDS_PER_THREAD * data_threads(names)
     before, after = ((s.files, s.sockets, s.others) for s in (quiet, end))
     figures = (f"{sum(before)} at the quiet beginning (files, sockets, others: {before}), {sum(after)} at the quiet end ({after}); "
                f"{end.pipes} pipe ends kept, at most {spare}")
     return Judgement("no descriptor is leaked", before == after and end.pipes <= spare, figures)
 
 
-def threads(quiet, end):
-    return Judgement("no thread is leaked", end.threads <= quiet.threads, f"{quiet.threads} at the quiet beginning, {end.threads} at the end")
+def data_threads(names):
+    return sum(count for name, count in names.items() if name.startswith("data-"))
+
+
+def kernel_workers(names):
+    """Whether there are no more than the one or two that the kernel keeps for each ring that ever needed one, and how many."""
+    workers = sum(count for name, count in names.items() if name.startswith("iou-wrk"))
+    return workers <= 2 * data_threads(names), workers
+
+
+def threads(quiet, end, names):
+    shown = ", ".join(f"{name} {count}" for name, count in sorted(names.items()) if not name.startswith("iou-wrk"))
+    few, workers = kernel_workers(names)
+    figures = (f"{quiet.threads} at the quiet beginning, {end.threads} at the end ({shown}); "
+               f"{workers} workers of the kernel, at most {2 * data_threads(names)}")
+    return Judgement("no thread is leaked", end.threads <= quiet.threads and few, figures)
 
 
 def journal(end):

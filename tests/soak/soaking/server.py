@@ -158,8 +158,19 @@ class Server:
         with open(f"{proc}/status") as status:
             resident = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmRSS:"))
         journal = os.path.getsize(os.path.join(self.root, "state", "journal.redb"))
-        threads = len(os.listdir(f"{proc}/task"))
+        threads = sum(count for name, count in self.threads().items() if not name.startswith("iou-wrk"))
         return Sample(at_s, resident, kinds["file"], kinds["socket"], kinds["pipe"], kinds["other"], threads, journal, leases)
+
+    def threads(self):
+        """How many threads of each name there are."""
+        names = collections.Counter()
+        for task in os.listdir(f"/proc/{self.process.pid}/task"):
+            try:
+                with open(f"/proc/{self.process.pid}/task/{task}/comm") as comm:
+                    names[comm.read().strip()] += 1
+            except OSError:
+                continue
+        return names
 
     def files(self):
         """Every file in the datastore, by its path below it."""
