@@ -90,6 +90,24 @@ def collect(reader, children):
     return reports
 
 
+def commits():
+    """Journal commits so far: how many took at most how long, and their sum in seconds."""
+    admin.request('GET', '/metrics')
+    text = admin.getresponse().read().decode()
+    name = 'diskferry_journal_commit_seconds'
+    buckets = [(float(bound), int(count)) for bound, count in re.findall(name + r'_bucket\{le="([^"]+)"\} (\d+)', text)]
+    seconds = float(re.search(name + r'_sum (\S+)', text).group(1))
+    return dict(buckets), seconds
+
+
+def spread(before, after):
+    (old, old_s), (new, new_s) = before, after
+    total = new[float('inf')] - old[float('inf')]
+    within = lambda limit: next(new[bound] - old[bound] for bound in sorted(new) if bound >= limit)
+    mean_ms = (new_s - old_s) / max(total, 1) * 1000
+    return f'{total} commits of the journal meanwhile, {mean_ms:.1f} ms on average, {total - within(0.01)} longer than about 10 ms'
+
+
 def at(values, share):
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
@@ -116,19 +134,20 @@ ask('POST', f'/leases/{id}/abort')
 id, urls = lease('busy')
 reader, children = launch(urls)
 time.sleep(1)
-began_all = time.monotonic()
+began_all, before = time.monotonic(), commits()
 progress = []
 for number in range(PROBES):
     began = time.monotonic()
     ask('POST', f'/leases/{id}/progress', {'percent': number % 100})
     progress.append((time.monotonic() - began) * 1000)
     time.sleep(0.004)
-span = time.monotonic() - began_all + 1
+span, after = time.monotonic() - began_all + 1, commits()
 ask('POST', f'/leases/{id}/abort')
 reports = collect(reader, children)
 rate = sum(report['sent'] for report in reports) / span / 1e9
 p99 = at(progress, 0.99)
 print(f'{engine}, {how}: {STREAMS} uploads at {rate:.2f} GB/s together')
+print(spread(before, after))
 print(f'Progress: median {statistics.median(progress):.2f} ms, p99 {p99:.2f} ms, most {max(progress):.2f} ms of {PROBES} '
       f'(idle: median {statistics.median(idle):.2f}, p99 {at(idle, 0.99):.2f}); promised: p99 {PROGRESS_MS} ms')
 
