@@ -119,6 +119,13 @@ pub const DIGEST_LAG_BYTES: u64 = 64 * 1024 * 1024;
 pub const CHECKPOINT_BYTES: u64 = 256 * 1024 * 1024;
 /// ... or this long after the last time: what a crash may cost the client.
 pub const CHECKPOINT_MS: u64 = 5_000;
+/// Least rate limit an operator may set: below it one page waits longer than a limit may be off.
+pub const PACE_RATE_MIN_BYTES_PER_S: u64 = 64 * 1024;
+/// A limited rate is dealt out in turns of so much time: short enough that a limit holds within 5 % over two seconds, long
+/// enough that at 100 MB/s a turn is still a large operation.
+pub const PACE_TURN_MS: u64 = 10;
+/// How late a stream may come and still catch up: timers are a millisecond late, busy threads some tens.
+pub const PACE_BURST_MS: u64 = 50;
 /// A device is zeroed in steps of this size, so that an abort is noticed in between.
 pub const ZERO_STEP_BYTES: u64 = 64 * 1024 * 1024;
 /// What a VMDK stream may be longer than its disk besides a quarter: header, descriptor, tables.
@@ -146,12 +153,14 @@ pub const CONVERT_THREADS_MAX: usize = 256;
 pub const CONVERT_MESSAGES: usize = 100;
 
 // ---------------------------------------------------------------- edge
-/// Data-plane connections at once; each costs a descriptor, and an idle one little more.
-pub const CONNECTIONS_MAX: usize = 8192;
+/// Data-plane connections at once: ten thousand clients that keep theirs open between disks, and room for the busy ones. An idle
+/// one costs a descriptor and 4 KiB, so all of them 64 MiB.
+pub const CONNECTIONS_MAX: usize = 16_384;
+/// Data-plane connections of one address at once: a quarter. A busy backup proxy has dozens, but a whole site may come through
+/// one address, and four of those must find room.
+pub const CONNECTIONS_PER_ADDRESS: usize = CONNECTIONS_MAX / 4;
 /// Payload of the segments clients of the plain listener are asked for: two pages, which a jumbo frame still carries.
 pub const SEGMENT_PAGES_BYTES: u32 = 8192;
-/// Data-plane connections of one address at once: a busy backup proxy has dozens.
-pub const CONNECTIONS_PER_ADDRESS: usize = 2048;
 /// Control-plane connections at once.
 pub const CONTROL_CONNECTIONS_MAX: usize = 1024;
 /// Pause after a failed accept (usually: no descriptors left).
@@ -186,6 +195,9 @@ pub const PROGRESS_MS: u64 = 100;
 pub const STOP_GRACE_MS: u64 = 1000;
 /// Descriptors not given to data-plane connections: listeners, control plane, journal, rings, directories.
 pub const DESCRIPTORS_KEPT: usize = 256;
+/// Descriptors that a transfer needs besides its connection's: its file. Those that really move have pipes too, but memory lets few
+/// of them move at once, so that two each suffice for all.
+pub const DESCRIPTORS_PER_TRANSFER: usize = 2;
 /// Data threads per core on the blocking engine, where an operation on a disk holds its thread.
 pub const BLOCKING_THREADS_PER_CORE: usize = 4;
 /// Largest configuration file; thousands of datastores and users fit.
@@ -204,3 +216,5 @@ pub const DATA_MEMORY_RANGE_MIB: std::ops::RangeInclusive<usize> = 8..=16 * 1024
 pub const DEMO_DISK_RANGE_BYTES: std::ops::RangeInclusive<u64> = 16 * 1024 * 1024..=2 * 1024 * 1024 * 1024 * 1024;
 
 const _: () = assert!(BUFFER_BYTES.is_multiple_of(ALIGN_BYTES));
+// All transfers there can be wait one page each under the least limit, and none of them looks stalled.
+const _: () = assert!(OPEN_TRANSFERS as u64 * ALIGN_BYTES as u64 * 1000 / PACE_RATE_MIN_BYTES_PER_S < FLUSH_MS);

@@ -5,6 +5,7 @@
 //! answered here, before anything has been opened.
 
 mod convert;
+mod lease;
 mod server;
 mod size;
 
@@ -12,13 +13,11 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 pub use convert::{Convert, ConvertAction};
+pub use lease::{Lease, LeaseAction};
 pub use server::{Server, ServerError};
-
-use super::config;
 
 /// What the user wants done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,36 +66,6 @@ pub enum DemoDisk {
     Made {
         /// Its size, a multiple of a sector.
         size_bytes: u64,
-    },
-}
-
-/// `diskferry lease`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lease {
-    /// What to do.
-    pub action: LeaseAction,
-    /// The server to ask.
-    pub server: Server,
-    /// File with the bearer token.
-    pub token_file: PathBuf,
-    /// JSON instead of text.
-    pub json: bool,
-}
-
-/// What to do with leases.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LeaseAction {
-    /// All of them, one per line.
-    List,
-    /// Everything about one.
-    Show {
-        /// Its id.
-        id: String,
-    },
-    /// Abort one; an import's files are removed.
-    Abort {
-        /// Its id.
-        id: String,
     },
 }
 
@@ -179,7 +148,7 @@ enum Words {
     Serve(ServeWords),
     Demo(DemoWords),
     CheckConfig(CheckConfigWords),
-    Lease(LeaseWords),
+    Lease(lease::LeaseWords),
     Convert(convert::ConvertWords),
 }
 
@@ -264,45 +233,6 @@ struct CheckConfigWords {
     json: bool,
 }
 
-/// List, show or abort the leases of a running server
-#[derive(Debug, Args)]
-#[command(after_help = EXIT_CODES, after_long_help = format!("{LEASE_EXAMPLES}\n\n{EXIT_CODES}"))]
-struct LeaseWords {
-    #[command(subcommand)]
-    action: LeaseWord,
-    /// Control address of the server
-    #[arg(long, global = true, value_name = "URL", default_value = "https://127.0.0.1:8989")]
-    server: Server,
-    /// File with the admin token [default: admin.token in the state directory]
-    #[arg(long, global = true, value_name = "FILE")]
-    token_file: Option<PathBuf>,
-    /// Print JSON
-    #[arg(long, global = true)]
-    json: bool,
-}
-
-#[derive(Debug, Subcommand)]
-enum LeaseWord {
-    /// One line per lease: id, kind, state, progress, entity
-    List,
-    /// Everything about one lease
-    Show {
-        /// Id of the lease, as `list` prints it
-        id: String,
-    },
-    /// Abort a lease: its transfers are cut, and the files of an import removed
-    Abort {
-        /// Id of the lease, as `list` prints it
-        id: String,
-    },
-}
-
-const LEASE_EXAMPLES: &str = "\
-Examples:
-  diskferry lease list
-  diskferry lease show ID --json
-  diskferry lease abort ID --server https://ferry.example:8989 --token-file admin.token";
-
 impl Arguments {
     fn resolve(self) -> Result<Command, clap::Error> {
         Ok(match self.command {
@@ -322,22 +252,6 @@ impl DemoWords {
             None => DemoDisk::Made { size_bytes: self.size },
         };
         Demo { disk, tls: self.tls, json: self.json, keep: self.keep }
-    }
-}
-
-impl LeaseWords {
-    fn resolve(self) -> Result<Lease, clap::Error> {
-        let token_file = self.token_file.or_else(|| config::default_state_dir().map(|dir| dir.join("admin.token")));
-        let Some(token_file) = token_file else {
-            let message = "--token-file is needed: neither XDG_STATE_HOME nor HOME says where the state directory is";
-            return Err(Arguments::command().error(ErrorKind::MissingRequiredArgument, message));
-        };
-        let action = match self.action {
-            LeaseWord::List => LeaseAction::List,
-            LeaseWord::Show { id } => LeaseAction::Show { id },
-            LeaseWord::Abort { id } => LeaseAction::Abort { id },
-        };
-        Ok(Lease { action, server: self.server, token_file, json: self.json })
     }
 }
 

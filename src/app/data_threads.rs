@@ -18,6 +18,7 @@ use crate::lease::Leases;
 use crate::limits::{BLOCKING_THREADS_PER_CORE, BUFFER_BYTES};
 use crate::transfer::crew::Crew;
 use crate::transfer::metrics::TransferMetrics;
+use crate::transfer::pace::Pacer;
 use crate::transfer::{Attach, Dock};
 
 /// By which a data thread says that it has its engine.
@@ -29,6 +30,7 @@ pub(super) struct Cargo {
     pub(super) leases: Leases,
     pub(super) space: Arc<Datastores>,
     pub(super) crew: Crew,
+    pub(super) pace: Pacer,
     pub(super) tls: Arc<ServerConfig>,
     pub(super) transfer_metrics: TransferMetrics,
     pub(super) nfc_metrics: NfcMetrics,
@@ -115,7 +117,7 @@ fn started(ready: Ready) {
 }
 
 async fn serve<E: Attach<Space = Datastores>>(engine: E, cargo: Cargo, arrivals: mpsc::UnboundedReceiver<Arrival>) {
-    let Cargo { leases, space, crew, tls, transfer_metrics, nfc_metrics, closing } = cargo;
-    let dock = Dock::new(engine, space, crew, transfer_metrics);
+    let Cargo { leases, space, crew, pace, tls, transfer_metrics, nfc_metrics, closing } = cargo;
+    let dock = Dock::new(engine, space, crew, transfer_metrics).paced(pace);
     run_thread(Desk { leases, dock, tls, metrics: nfc_metrics, closing }, arrivals).await;
 }

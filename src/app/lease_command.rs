@@ -1,4 +1,4 @@
-//! `diskferry lease list|show|abort`: the leases of a running server.
+//! `diskferry lease list|show|create|abort`: the leases of a running server.
 
 use serde_json::Value;
 
@@ -37,6 +37,10 @@ async fn ask(command: &Lease) -> Result<Value, AdminError> {
     match &command.action {
         LeaseAction::List => client.call("GET", "/leases", None).await,
         LeaseAction::Show { id } => client.call("GET", &format!("/leases/{}", segment(id)), None).await,
+        LeaseAction::Create { spec } => {
+            let spec = serde_json::to_value(spec).map_err(|error| UpstreamError::Unexpected(error.to_string()))?;
+            client.call("POST", "/leases", Some(&spec)).await
+        }
         LeaseAction::Abort { id } => client.call("POST", &format!("/leases/{}/abort", segment(id)), None).await,
     }
 }
@@ -53,6 +57,7 @@ fn print(command: &Lease, answer: &Value) {
     }
     match (&command.action, answer) {
         (LeaseAction::List, Value::Array(leases)) => list(leases),
+        (LeaseAction::Create { .. }, lease) => created(lease),
         (LeaseAction::Abort { id }, _) => println!("aborted {id}"),
         _ => println!("{answer:#}"),
     }
@@ -77,6 +82,15 @@ fn list(leases: &[Value]) {
             word(lease, "state"),
             word(lease, "entity"),
         );
+    }
+}
+
+fn created(lease: &Value) {
+    let word = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
+    println!("created {}", word(lease, "id"));
+    let urls = lease.pointer("/info/deviceUrl").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    for device in urls {
+        println!("{}  {}", word(device, "targetId"), word(device, "url"));
     }
 }
 

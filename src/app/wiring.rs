@@ -28,10 +28,11 @@ use crate::edge::nfc::metrics::NfcMetrics;
 use crate::edge::tls::{Identity, write_private};
 use crate::journal::redb::RedbJournal;
 use crate::lease::{ChecksumType, Driver, LeaseMetrics, LeaseState, Leases, Renewal, Secret, Settings, Timeouts};
-use crate::limits::DESCRIPTORS_KEPT;
+use crate::limits::{CONNECTIONS_MAX, DESCRIPTORS_KEPT, DESCRIPTORS_PER_TRANSFER, OPEN_TRANSFERS};
 use crate::transfer::crew::Crew;
 use crate::transfer::metrics::TransferMetrics;
 use crate::transfer::objects::Warehouse;
+use crate::transfer::pace::Pacer;
 use crate::wire::vmdk::Level;
 
 /// Why a server could not start.
@@ -112,6 +113,7 @@ impl Running {
             leases: leases.clone(),
             space,
             crew,
+            pace: Pacer::new(config.data.max_rate_bytes_per_s),
             tls: tls.clone(),
             transfer_metrics: metrics.transfer.clone(),
             nfc_metrics: metrics.nfc.clone(),
@@ -209,7 +211,18 @@ fn connections() -> usize {
     let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).is_ok();
     let descriptors = if raised { limit.maximum } else { limit.current };
     let descriptors = descriptors.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
-    descriptors.saturating_sub(DESCRIPTORS_KEPT).max(1) / 2
+    let most = connections_of(descriptors);
+    if most < CONNECTIONS_MAX {
+        tracing::info!(most, descriptors, "the limit of open descriptors (ulimit -n) bounds data-plane connections");
+    }
+    most
+}
+
+/// Most connections beside which every transfer that can be open still finds its descriptors. Half of all that there are is always
+/// right: then each connection has one to spare.
+fn connections_of(descriptors: usize) -> usize {
+    let free = descriptors.saturating_sub(DESCRIPTORS_KEPT).max(2);
+    (free / 2).max(free.saturating_sub(OPEN_TRANSFERS * DESCRIPTORS_PER_TRANSFER))
 }
 
 /// Makes the state directory (private) and finds the certificate.
@@ -278,7 +291,8 @@ fn start_leases(config: &Resolved, space: &Arc<Datastores>, metrics: LeaseMetric
         config::Checksum::Sha256 => ChecksumType::Sha256,
         config::Checksum::None => ChecksumType::None,
     };
-    let settings = Settings { timeouts, checksum_type, ..Settings::new(secret, wall_clock_ms) };
+    let max_rate_bytes_per_s = lease.max_rate_bytes_per_s;
+    let settings = Settings { timeouts, checksum_type, max_rate_bytes_per_s, ..Settings::new(secret, wall_clock_ms) };
     let objects = Arc::new(Warehouse::new(space.clone()));
     Driver::start(settings, Box::new(journal), objects, metrics).map_err(io("journal"))
 }
@@ -348,4 +362,17 @@ fn wall_clock_ms() -> u64 {
 fn io<E: std::error::Error + Send + Sync + 'static>(what: &str) -> impl FnOnce(E) -> StartError {
     let what = what.to_owned();
     move |error| StartError::Io { what, error: Box::new(error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_descriptors_for_transfers() {
+        assert_eq!(connections_of(1024), 384);
+        assert!(connections_of(20_000) >= 10_000);
+        assert!(connections_of(32_768) >= CONNECTIONS_MAX);
+        assert_eq!(connections_of(0), 1);
+    }
 }

@@ -10,7 +10,9 @@ use super::grant::{Denied, Purpose};
 use super::id::TaskId;
 use super::spec::{DiskSpec, Form, Kind, LeaseSpec, Target};
 use super::state::{Lease, State};
-use crate::limits::{DISK_BYTES, DISKS_PER_LEASE, LEASE_NAME_BYTES, SECTOR_BYTES, TARGET_PATH_BYTES};
+use crate::limits::{
+    DISK_BYTES, DISKS_PER_LEASE, LEASE_NAME_BYTES, PACE_RATE_MIN_BYTES_PER_S, SECTOR_BYTES, TARGET_PATH_BYTES,
+};
 
 /// Decides on a new lease. `holders` are the leases that still hold their targets.
 ///
@@ -29,6 +31,19 @@ pub fn admit_lease<'a>(spec: &LeaseSpec, holders: impl IntoIterator<Item = &'a L
         }
     }
     Ok(())
+}
+
+/// Decides on the rate limit of a new lease, beside the least rate that every transfer must have.
+///
+/// # Errors
+/// `InvalidArgument`: a lease that may never be fast enough would only be aborted.
+pub fn admit_rate(spec: &LeaseSpec, min_rate_bytes_per_s: u64) -> Result<(), Fault> {
+    let Some(max_rate) = spec.max_rate_bytes_per_s.filter(|rate| *rate > 0) else { return Ok(()) };
+    let least = min_rate_bytes_per_s.max(PACE_RATE_MIN_BYTES_PER_S);
+    match max_rate < least {
+        true => Err(invalid("maxRateBytesPerS", &format!("must be 0 (no limit) or at least {least}"))),
+        false => Ok(()),
+    }
 }
 
 /// Decides on a transfer: which device of the lease, if any. `lease` is what the ticket opens; `open` lists the transfers

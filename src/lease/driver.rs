@@ -42,6 +42,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// Checksum of the manifest unless a client chooses another.
     pub checksum_type: ChecksumType,
+    /// Most bytes per second of a lease that was given no limit of its own; 0 is none.
+    pub max_rate_bytes_per_s: u64,
     /// Key of the tickets; the same across restarts, or device URLs change.
     pub secret: Secret,
     /// Milliseconds since 1970, for the times tasks show.
@@ -56,6 +58,7 @@ impl Settings {
         Self {
             timeouts: Timeouts::default(),
             checksum_type: ChecksumType::default(),
+            max_rate_bytes_per_s: 0,
             secret,
             wall_clock_ms,
             on_journal_failure: Box::new(|_| std::process::abort()),
@@ -91,8 +94,16 @@ impl Driver {
         let records = journal.load()?;
         let (own_events, events) = mpsc::unbounded_channel();
         let (request_sender, requests) = mpsc::channel(LEASE_REQUESTS);
-        let Settings { timeouts, checksum_type, secret, wall_clock_ms, on_journal_failure } = settings;
-        let mut table = Table::new(timeouts, checksum_type, secret, wall_clock_ms, metrics.clone(), own_events.clone());
+        let on_journal_failure = settings.on_journal_failure;
+        let mut table = Table::new(
+            settings.timeouts,
+            settings.checksum_type,
+            settings.max_rate_bytes_per_s,
+            settings.secret,
+            settings.wall_clock_ms,
+            metrics.clone(),
+            own_events.clone(),
+        );
         table.recover(records, &*objects);
         let driver = Self {
             table,

@@ -39,6 +39,8 @@ pub struct Grant {
     pub capacity_bytes: u64,
     /// Algorithm of the checksum the manifest wants.
     pub checksum_type: ChecksumType,
+    /// Most bytes per second of all transfers of the lease together; 0 is no limit.
+    pub max_rate_bytes_per_s: u64,
     /// The whole stream that is stored already (import) or was sent before (export).
     pub delivered: Option<Delivery>,
     /// The interrupted upload, if there is one. An upload starts anew: it has none.
@@ -288,10 +290,12 @@ impl Grant {
     }
 
     /// A grant for one disk of a ready lease; `transfer` is how the driver knows it, absent when it claims nothing.
+    /// `default_max_rate_bytes_per_s` counts where the lease was given no limit of its own.
     pub(super) fn new(
         lease: &Lease,
         disk: usize,
         purpose: Purpose,
+        default_max_rate_bytes_per_s: u64,
         flow: Arc<Flow>,
         transfer: Option<(TransferRef, mpsc::UnboundedSender<Event>)>,
     ) -> Self {
@@ -304,6 +308,7 @@ impl Grant {
             purpose,
             capacity_bytes: device.prepared.capacity_bytes,
             checksum_type: device.checksum_type,
+            max_rate_bytes_per_s: spec.max_rate_bytes_per_s.unwrap_or(default_max_rate_bytes_per_s),
             delivered: device.delivered,
             partial: device.partial,
             prepared: device.prepared,

@@ -75,6 +75,9 @@ pub struct LeaseSpec {
     pub entity: String,
     /// The disks, in the order of their device URLs.
     pub disks: Vec<DiskSpec>,
+    /// Most bytes per second of all its disks together; 0 is no limit, absent the configured one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_rate_bytes_per_s: Option<u64>,
 }
 
 /// Checksum of a manifest entry; the API knows the first two, the configuration all three.

@@ -40,6 +40,9 @@ pub struct LeaseView {
     pub error: Option<LocalizedFault>,
     /// What has become of each disk so far; diskferry's own, vSphere has nothing like it.
     pub disks: Vec<DiskView>,
+    /// Most bytes per second of all its transfers together, if there is a limit; diskferry's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_rate_bytes_per_s: Option<u64>,
     /// The import or export task.
     pub task: TaskId,
     /// Who asked for the lease.
@@ -168,6 +171,7 @@ impl LeaseView {
                 .zip(&lease.spec().disks)
                 .map(|(device, spec)| DiskView::of(device, spec))
                 .collect(),
+            max_rate_bytes_per_s: None,
             task: lease.task().clone(),
             owner: lease.owner().map(str::to_owned),
         }

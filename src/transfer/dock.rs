@@ -6,6 +6,7 @@ use super::budget::Budget;
 use super::crew::Crew;
 use super::error::TransferError;
 use super::metrics::TransferMetrics;
+use super::pace::Pacer;
 use crate::disk::{DiskError, Engine, Place, Space};
 
 /// Engine, names, workers, memory and counters of one data thread. Cheap to clone.
@@ -20,6 +21,8 @@ pub struct Dock<E: Engine> {
     pub budget: Budget,
     /// Counts.
     pub metrics: TransferMetrics,
+    /// Limits rates.
+    pub pace: Pacer,
 }
 
 impl<E: Engine> Clone for Dock<E> {
@@ -30,15 +33,21 @@ impl<E: Engine> Clone for Dock<E> {
             crew: self.crew.clone(),
             budget: self.budget.clone(),
             metrics: self.metrics.clone(),
+            pace: self.pace.clone(),
         }
     }
 }
 
 impl<E: Engine> Dock<E> {
-    /// A dock over `engine`; its budget covers the engine's pool.
+    /// A dock over `engine`, without rate limits; its budget covers the engine's pool.
     pub fn new(engine: E, space: Arc<E::Space>, crew: Crew, metrics: TransferMetrics) -> Self {
         let budget = Budget::new(engine.pool().clone(), metrics.inflight_bytes.clone());
-        Dock { engine, space, crew, budget, metrics }
+        Dock { engine, space, crew, budget, metrics, pace: Pacer::default() }
+    }
+
+    /// The same dock under the limits of `pace`, which all data threads share.
+    pub fn paced(self, pace: Pacer) -> Self {
+        Dock { pace, ..self }
     }
 
     /// Runs an operation on names off the data thread: it may wait for a disk.

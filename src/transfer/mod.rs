@@ -22,6 +22,7 @@ mod flight;
 pub mod ingest;
 pub mod metrics;
 pub mod objects;
+pub mod pace;
 pub mod receipt;
 pub mod way;
 

@@ -1,6 +1,6 @@
 //! Sizes as people write them: `2GiB`, `512M`, `1500000000`.
 
-use crate::limits::{DEMO_DISK_RANGE_BYTES, DISK_BYTES, SECTOR_BYTES};
+use crate::limits::{DEMO_DISK_RANGE_BYTES, DISK_BYTES, PACE_RATE_MIN_BYTES_PER_S, SECTOR_BYTES};
 
 /// Why a size cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,6 +20,9 @@ pub(super) enum SizeError {
     /// Not a whole number of sectors.
     #[error("a disk is a whole number of {SECTOR_BYTES}-byte sectors")]
     PartSector,
+    /// A rate that cannot be kept evenly.
+    #[error("a rate is 0 (no limit) or at least {} KiB per second", PACE_RATE_MIN_BYTES_PER_S >> 10)]
+    TooSlow,
 }
 
 /// Reads the size of a disk that can be made, in bytes.
@@ -38,6 +41,12 @@ pub(super) fn parse_disk_size(text: &str) -> Result<u64, SizeError> {
 pub(super) fn parse_capacity(text: &str) -> Result<u64, SizeError> {
     let size_bytes = parse_size(text)?;
     if (1..=DISK_BYTES).contains(&size_bytes) { Ok(size_bytes) } else { Err(SizeError::NoCapacity) }
+}
+
+/// Reads a rate in bytes per second; a trailing `/s` may be there.
+pub(super) fn parse_rate(text: &str) -> Result<u64, SizeError> {
+    let rate = parse_size(text.strip_suffix("/s").unwrap_or(text))?;
+    if (1..PACE_RATE_MIN_BYTES_PER_S).contains(&rate) { Err(SizeError::TooSlow) } else { Ok(rate) }
 }
 
 /// Reads a size in bytes. Units without `B` and those with `iB` count in 1024s, those with `B` alone in 1000s.
@@ -94,6 +103,15 @@ mod tests {
         }
         assert_eq!(parse_size("99999999999999999999"), Err(SizeError::Overflow));
         assert_eq!(parse_size("99999999T"), Err(SizeError::Overflow));
+    }
+
+    #[test]
+    fn a_rate_is_a_size_per_second() {
+        assert_eq!(parse_rate("50MB"), Ok(50_000_000));
+        assert_eq!(parse_rate("1GiB/s"), Ok(1 << 30));
+        assert_eq!(parse_rate("0"), Ok(0));
+        assert_eq!(parse_rate("1KiB/s"), Err(SizeError::TooSlow));
+        assert_eq!(parse_rate("fast"), Err(SizeError::Unreadable));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Tests of the command line.
 
+use clap::CommandFactory;
+
 use super::*;
 
 fn read(line: &str) -> Result<Command, clap::Error> {
@@ -50,6 +52,23 @@ fn lease_options_are_accepted_after_the_action() {
 }
 
 #[test]
+fn a_lease_is_asked_for_with_places_and_a_rate() {
+    use crate::lease::{Form, Kind, Target};
+    let words =
+        ["diskferry", "lease", "create", "import", "vm1", "a/b.raw", "[nvme1]", "[other] c d.raw", "--form", "raw"];
+    let more = ["--capacity", "1GiB", "--max-rate", "50MB/s"];
+    let read = try_parse(words.into_iter().chain(more).map(OsString::from)).unwrap();
+    let Command::Lease(Lease { action: LeaseAction::Create { spec }, .. }) = read else { panic!("not a creation") };
+    assert_eq!((spec.kind, spec.entity.as_str(), spec.max_rate_bytes_per_s), (Kind::Import, "vm1", Some(50_000_000)));
+    let target =
+        |datastore: &str, path: &str| Target { datastore: datastore.into(), path: path.into(), form: Form::Raw };
+    let targets: Vec<_> = spec.disks.iter().map(|disk| disk.target.clone()).collect();
+    assert_eq!(targets, [target("default", "a/b.raw"), target("nvme1", ""), target("other", "c d.raw")]);
+    assert!(spec.disks.iter().all(|disk| disk.capacity_bytes == Some(1 << 30) && disk.disk));
+    assert_eq!(spec.disks[2].name, "disk-2.vmdk");
+}
+
+#[test]
 fn wrong_usage_is_answered_with_exit_code_2_and_a_reason() {
     let wrong = [
         ("diskferry ferry", "unrecognized subcommand"),
@@ -58,6 +77,9 @@ fn wrong_usage_is_answered_with_exit_code_2_and_a_reason() {
         ("diskferry demo --size 1.5G", "such as 2GiB"),
         ("diskferry demo --size 1G --disk x", "cannot be used with"),
         ("diskferry lease show", "<ID>"),
+        ("diskferry lease create import vm1", "<PLACE>"),
+        ("diskferry lease create fetch vm1 a", "import, export"),
+        ("diskferry lease create import vm1 a --max-rate 1", "at least 64 KiB"),
         ("diskferry lease list --server ferry:8989", "must begin with https://"),
     ];
     for (line, reason) in wrong {

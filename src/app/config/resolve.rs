@@ -14,7 +14,8 @@ use super::raw::{Field, Fields, Raw};
 use super::resolved::{Checksum, Data, Engine, Lease, Listen, Renewal, Resolved, Scheme, State, Tls};
 use super::{Environment, state_dir_from};
 use crate::limits::{
-    DATA_MEMORY_MIB, DATA_MEMORY_RANGE_MIB, DATA_THREADS_MAX, LEASE_TIMEOUT_MS, STALL_TIMEOUT_MS, TIMEOUT_MAX_S,
+    DATA_MEMORY_MIB, DATA_MEMORY_RANGE_MIB, DATA_THREADS_MAX, LEASE_TIMEOUT_MS, PACE_RATE_MIN_BYTES_PER_S,
+    STALL_TIMEOUT_MS, TIMEOUT_MAX_S,
 };
 
 /// Checks everything. The result counts only if nothing was reported; `None` when there is nothing to go on with.
@@ -26,6 +27,7 @@ pub(super) fn resolve(raw: &Raw, report: &Report, file: &Path, environment: Envi
     let tls = checks.tls(&raw.section("tls"));
     let lease = checks.lease(&raw.section("lease"));
     let data = checks.data(&raw.section("data"));
+    checks.refuse_contradicting_rates(&raw.section("lease"), &lease, &raw.section("data"), &data);
     let users = users::resolve(&checks, raw.named("user"));
     let datastores = datastores::resolve(&checks, raw.named("datastore"), state.as_ref());
     Some(Resolved { listen, tls, state: state?, lease, data, users, datastores, warnings: Vec::new() })
@@ -167,6 +169,7 @@ impl Checks<'_> {
             min_rate_bytes_per_s: fields
                 .integer("min_rate_bytes_per_s", 0..=i64::MAX as u64)
                 .map_or(0, |field| field.value),
+            max_rate_bytes_per_s: self.max_rate(fields),
             checksum: fields.choice("checksum").map_or(Checksum::Sha1, |field| field.value),
         }
     }
@@ -178,6 +181,36 @@ impl Checks<'_> {
             memory_mib: fields
                 .integer("memory_mib", DATA_MEMORY_RANGE_MIB)
                 .map_or(DATA_MEMORY_MIB, |field| field.value),
+            max_rate_bytes_per_s: self.max_rate(fields),
+        }
+    }
+
+    fn max_rate(&self, fields: &Fields) -> u64 {
+        let key = "max_rate_bytes_per_s";
+        let Some(field) = fields.integer(key, 0..=i64::MAX as u64) else { return 0 };
+        if (1..PACE_RATE_MIN_BYTES_PER_S).contains(&field.value) {
+            let message = format!("`{key} = {}` is too slow to be kept evenly", field.value);
+            let remedy = format!("choose at least {PACE_RATE_MIN_BYTES_PER_S}, or 0 for no limit");
+            self.report.mistake(&field.span, message, remedy);
+        }
+        field.value
+    }
+
+    /// A transfer that must be faster than it may be would only be aborted.
+    fn refuse_contradicting_rates(&self, lease_fields: &Fields, lease: &Lease, data_fields: &Fields, data: &Data) {
+        let limits =
+            [("lease", lease_fields, lease.max_rate_bytes_per_s), ("data", data_fields, data.max_rate_bytes_per_s)];
+        for (section, fields, max_rate) in limits {
+            if max_rate > 0 && lease.min_rate_bytes_per_s > max_rate {
+                self.report.mistake(
+                    &fields.span_of("max_rate_bytes_per_s"),
+                    format!(
+                        "transfers may not be faster than {max_rate} bytes per second but must not be slower than {}",
+                        lease.min_rate_bytes_per_s
+                    ),
+                    format!("raise `max_rate_bytes_per_s` in [{section}] or lower `min_rate_bytes_per_s` in [lease]"),
+                );
+            }
         }
     }
 

@@ -78,6 +78,8 @@ pub struct Lease {
     pub idle_timeout_s: u64,
     /// A transfer slower than this aborts its lease; 0 is off.
     pub min_rate_bytes_per_s: u64,
+    /// All transfers of a lease together are held to this rate; 0 is off.
+    pub max_rate_bytes_per_s: u64,
     /// Digest of the manifest unless the client chooses another.
     pub checksum: Checksum,
 }
@@ -91,6 +93,8 @@ pub struct Data {
     pub threads: usize,
     /// Transfer buffers of each data thread, in MiB.
     pub memory_mib: usize,
+    /// All transfers of the server together are held to this rate; 0 is off.
+    pub max_rate_bytes_per_s: u64,
 }
 
 /// `[user.<name>]`

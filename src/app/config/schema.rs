@@ -25,9 +25,17 @@ pub const SECTIONS: &[Section] = &[
     Section {
         name: "lease",
         named: false,
-        keys: &["timeout_s", "renewal", "stall_timeout_s", "idle_timeout_s", "min_rate_bytes_per_s", "checksum"],
+        keys: &[
+            "timeout_s",
+            "renewal",
+            "stall_timeout_s",
+            "idle_timeout_s",
+            "min_rate_bytes_per_s",
+            "max_rate_bytes_per_s",
+            "checksum",
+        ],
     },
-    Section { name: "data", named: false, keys: &["engine", "threads", "memory_mib"] },
+    Section { name: "data", named: false, keys: &["engine", "threads", "memory_mib", "max_rate_bytes_per_s"] },
     Section { name: "user", named: true, keys: &["password_hash", "password_file", "password", "role"] },
     Section { name: "datastore", named: true, keys: &["path", "device"] },
 ];

@@ -48,10 +48,12 @@ impl Resolved {
         writeln!(out, "stall_timeout_s = {}", lease.stall_timeout_s)?;
         writeln!(out, "idle_timeout_s = {}", lease.idle_timeout_s)?;
         writeln!(out, "min_rate_bytes_per_s = {}", lease.min_rate_bytes_per_s)?;
+        writeln!(out, "max_rate_bytes_per_s = {}", lease.max_rate_bytes_per_s)?;
         text(out, "checksum", lease.checksum)?;
         writeln!(out, "\n[data]")?;
         text(out, "engine", self.data.engine)?;
-        writeln!(out, "threads = {}\nmemory_mib = {}", self.data.threads, self.data.memory_mib)
+        writeln!(out, "threads = {}\nmemory_mib = {}", self.data.threads, self.data.memory_mib)?;
+        writeln!(out, "max_rate_bytes_per_s = {}", self.data.max_rate_bytes_per_s)
     }
 
     fn show_datastores(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -27,6 +27,7 @@ fn without_configuration_everything_is_on_loopback_and_in_the_state_directory() 
     assert_eq!(resolved.datastores, [built_in]);
     assert_eq!((resolved.lease.timeout_s, resolved.lease.stall_timeout_s), (300, 60));
     assert_eq!((resolved.data.threads, resolved.data.memory_mib), (0, 64));
+    assert_eq!((resolved.lease.max_rate_bytes_per_s, resolved.data.max_rate_bytes_per_s), (0, 0));
     assert_eq!((resolved.tls, resolved.users, resolved.warnings), (None, vec![], vec![]));
 }
 

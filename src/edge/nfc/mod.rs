@@ -16,6 +16,7 @@ pub mod metrics;
 mod upload;
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
@@ -58,6 +59,8 @@ pub async fn run_thread<E>(desk: Desk<E>, mut arrivals: tokio::sync::mpsc::Unbou
 where
     E: Attach,
 {
+    // Shared, not cloned: there are thousands of connections that only wait.
+    let desk = Rc::new(desk);
     let mut connections = tokio::task::JoinSet::new();
     loop {
         tokio::select! {

@@ -13,7 +13,7 @@ use crate::lease::{
 fn spec() -> LeaseSpec {
     let target = Target { datastore: "default".into(), path: "vm1/disk-0.raw".into(), form: Form::Raw };
     let disk = DiskSpec { name: "disk-0.vmdk".into(), capacity_bytes: Some(512), disk: true, target };
-    LeaseSpec { kind: Kind::Import, entity: "vm1".into(), disks: vec![disk] }
+    LeaseSpec { kind: Kind::Import, entity: "vm1".into(), disks: vec![disk], max_rate_bytes_per_s: Some(1 << 20) }
 }
 
 fn lease(id: &str) -> Lease {
@@ -159,7 +159,7 @@ fn a_driver_takes_up_its_leases_where_another_left_them() {
         let request = crate::lease::GrantRequest { ticket, disk: device.target_id.clone(), purpose: Purpose::Upload };
         let grant = leases.grant(request).await.unwrap();
         grant.settle(Outcome::Interrupted(interrupted.clone())).await.unwrap();
-        let other = LeaseSpec { kind: Kind::Export, entity: "vm2".into(), disks: spec().disks };
+        let other = LeaseSpec { kind: Kind::Export, entity: "vm2".into(), ..spec() };
         assert!(matches!(leases.create(other.clone(), None).await, Err(Fault::TaskInProgress { .. })));
         let mut elsewhere = other;
         elsewhere.disks[0].target.path = "vm2/disk-0.raw".into();

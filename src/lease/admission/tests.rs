@@ -15,7 +15,7 @@ fn disk(name: &str, path: &str) -> DiskSpec {
 }
 
 fn spec(kind: Kind, disks: Vec<DiskSpec>) -> LeaseSpec {
-    LeaseSpec { kind, entity: "vm1".into(), disks }
+    LeaseSpec { kind, entity: "vm1".into(), disks, max_rate_bytes_per_s: None }
 }
 
 fn import(disks: Vec<DiskSpec>) -> LeaseSpec {
@@ -143,4 +143,17 @@ fn uploads_are_alone_on_their_device() {
     assert_eq!(admit_transfer(&import, "a", Purpose::Inspect, uploading_a), Ok(0));
     let export = ready(Kind::Export, vec![disk("a", "a.raw")]);
     assert_eq!(admit_transfer(&export, "a", Purpose::Download, [(0, Purpose::Download)]), Ok(0));
+}
+
+#[test]
+fn a_lease_may_be_slow_but_not_slower_than_every_transfer_must_be() {
+    let rated = |rate| LeaseSpec { max_rate_bytes_per_s: rate, ..import(vec![disk("d", "d.raw")]) };
+    let refused = |rate, least| matches!(admit_rate(&rated(rate), least), Err(Fault::InvalidArgument { .. }));
+    for (rate, least) in
+        [(None, 1 << 30), (Some(0), 1 << 30), (Some(PACE_RATE_MIN_BYTES_PER_S), 0), (Some(1 << 20), 1 << 20)]
+    {
+        assert!(!refused(rate, least), "{rate:?} {least}");
+    }
+    assert!(refused(Some(1), 0));
+    assert!(refused(Some((1 << 20) - 1), 1 << 20));
 }

@@ -178,8 +178,9 @@ impl Table {
             decision => decision?,
         };
         let flow = Arc::new(Flow::default());
+        let max_rate = self.max_rate_bytes_per_s;
         if purpose == Purpose::Inspect {
-            let mut grant = Grant::new(&entry.lease, disk, purpose, flow, None);
+            let mut grant = Grant::new(&entry.lease, disk, purpose, max_rate, flow, None);
             // While a newer upload is under way, the one before it is not what its client asks about.
             if entry.open.values().any(|open| open.disk == disk && admission::is_upload(open.purpose)) {
                 grant.delivered = None;
@@ -195,7 +196,8 @@ impl Table {
         let changed = entry.lease.begin(disk, purpose).map_err(|_| Denied::NotFound)?;
         let number = self.next_transfer;
         let transfer = TransferRef { lease: id.clone(), number };
-        let grant = Grant::new(&entry.lease, disk, purpose, flow.clone(), Some((transfer, self.events.clone())));
+        let claim = Some((transfer, self.events.clone()));
+        let grant = Grant::new(&entry.lease, disk, purpose, max_rate, flow.clone(), claim);
         let resumed = grant.partial.as_ref().filter(|_| purpose == Purpose::Resume);
         let base_bytes = resumed.map_or(0, |partial| partial.offset_bytes);
         entry.open.insert(number, Open { disk, purpose, base_bytes, flow, pace: Pace::new(self.now) });
@@ -253,6 +255,7 @@ impl Table {
         }
         let holders = self.leases.values().filter(|entry| entry.holds_targets()).map(|entry| &entry.lease);
         admission::admit_lease(&spec, holders)?;
+        admission::admit_rate(&spec, self.timeouts.min_rate_bytes_per_s)?;
         self.make_room()?;
         let id = LeaseId::random()?;
         let lease = Lease::new(id.clone(), TaskId::random()?, spec.clone(), owner);

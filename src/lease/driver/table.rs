@@ -27,6 +27,8 @@ use crate::lease::view::{LeaseState, LeaseView};
 pub struct Table {
     pub(super) timeouts: Timeouts,
     pub(super) checksum_type: ChecksumType,
+    /// Rate limit of a lease that was given none of its own; 0 is none.
+    pub(super) max_rate_bytes_per_s: u64,
     pub(super) secret: Secret,
     pub(super) metrics: LeaseMetrics,
     /// Given to grants, so that they can report.
@@ -59,6 +61,7 @@ impl Table {
     pub fn new(
         timeouts: Timeouts,
         checksum_type: ChecksumType,
+        max_rate_bytes_per_s: u64,
         secret: Secret,
         wall_clock_ms: fn() -> u64,
         metrics: LeaseMetrics,
@@ -71,6 +74,7 @@ impl Table {
         Self {
             timeouts,
             checksum_type,
+            max_rate_bytes_per_s,
             secret,
             metrics,
             events,
@@ -222,6 +226,8 @@ impl Table {
     pub(super) fn view_of(&self, entry: &Entry) -> LeaseView {
         let ticket = self.secret.ticket(entry.lease.id());
         let mut view = LeaseView::of(&entry.lease, &ticket, self.timeouts.timeout_ms);
+        let max_rate = entry.lease.spec().max_rate_bytes_per_s.unwrap_or(self.max_rate_bytes_per_s);
+        view.max_rate_bytes_per_s = Some(max_rate).filter(|rate| *rate > 0);
         for open in entry.open.values() {
             if let Some(disk) = view.disks.get_mut(open.disk) {
                 let moved_bytes = open.base_bytes.saturating_add(open.flow.moved_bytes());

@@ -136,7 +136,7 @@ pub(super) fn spec(kind: Kind, entity: &str, disks: usize) -> LeaseSpec {
         disk: true,
         target: Target { datastore: "default".into(), path: format!("{entity}/disk-{n}.raw"), form: Form::Raw },
     };
-    LeaseSpec { kind, entity: entity.into(), disks: (0..disks).map(disk).collect() }
+    LeaseSpec { kind, entity: entity.into(), disks: (0..disks).map(disk).collect(), max_rate_bytes_per_s: None }
 }
 
 pub(super) fn request(view: &LeaseView, disk: usize, purpose: Purpose) -> GrantRequest {

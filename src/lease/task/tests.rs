@@ -4,7 +4,7 @@ use super::*;
 use crate::lease::spec::LeaseSpec;
 
 fn lease() -> Lease {
-    let spec = LeaseSpec { kind: Kind::Import, entity: "vm1".into(), disks: Vec::new() };
+    let spec = LeaseSpec { kind: Kind::Import, entity: "vm1".into(), disks: Vec::new(), max_rate_bytes_per_s: None };
     Lease::new("lease-1".into(), "task-1".into(), spec, Some("backup".into()))
 }
 
