@@ -25,6 +25,8 @@ pub mod objects;
 pub mod receipt;
 
 pub use crate::disk::{Attach, Buffer, DiskError, Engine, EngineKind, Pool, Receive};
+// What a connection whose TLS the kernel does is made of.
+pub use crate::disk::{ControlRecord, KernelSuites, KernelTls, TlsCipher, TlsKeys, TlsSecrets, TlsVersion};
 pub use dock::Dock;
 pub use error::TransferError;
 

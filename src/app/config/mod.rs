@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 
 pub use mistake::Mistake;
 pub use resolved::{
-    Backing, Checksum, Data, Datastore, Engine, Lease, Listen, Renewal, Resolved, Role, Scheme, Secret, State, Tls,
+    Backing, Checksum, Data, Datastore, Engine, KernelTls, Lease, Listen, Renewal, Resolved, Role, Scheme, Secret, State, Tls,
     User,
 };
 

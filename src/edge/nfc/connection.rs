@@ -48,8 +48,11 @@ where
     };
     let mut channel = match tls {
         false => Channel::plain(engine, socket),
-        true => match Channel::secure(engine.clone(), socket.clone(), desk.tls.clone()).await {
-            Ok(channel) => channel,
+        true => match Channel::secure(engine.clone(), socket.clone(), desk.tls.clone(), desk.kernel_suites).await {
+            Ok((channel, secured)) => {
+                secured.count(&desk.metrics);
+                channel
+            }
             Err(reason) => {
                 tracing::debug!(%peer, reason, "TLS handshake failed");
                 desk.metrics.handshakes_failed.inc();
