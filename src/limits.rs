@@ -165,14 +165,24 @@ pub const SEGMENT_PAGES_BYTES: u32 = 8192;
 pub const CONTROL_CONNECTIONS_MAX: usize = 1024;
 /// Pause after a failed accept (usually: no descriptors left).
 pub const ACCEPT_PAUSE_MS: u64 = 100;
+/// Payload of a full TLS record: what TLS allows, and what costs least per byte.
+pub const TLS_FRAGMENT_BYTES: usize = 16 * 1024;
+/// Payload sealed into one pooled buffer and sent at once: eight full records, which stay in a core's own cache. Sixteen with
+/// their headers would not fit a buffer.
+pub const TLS_SEAL_BYTES: usize = 8 * TLS_FRAGMENT_BYTES;
+/// Most TLS records in a row without payload (empty ones, key updates, warnings); honest clients send one.
+pub const TLS_BARREN_RECORDS: u32 = 32;
+/// Most of a TLS handshake that may wait for its rest; a client's longest message is its ClientHello, of 2 KiB with post-quantum
+/// keys.
+pub const HANDSHAKE_BYTES: usize = 64 * 1024;
 /// A TLS handshake must be over by then.
 pub const HANDSHAKE_MS: u64 = 5_000;
 /// A request head that has begun must be complete by then.
 pub const HEAD_MS: u64 = 5_000;
 /// A short answer must be taken by the client by then; bodies have the lease's stall timeout instead.
 pub const SEND_MS: u64 = 10_000;
-/// Most ciphertext received at once while no transfer runs: one TLS record.
-pub const RECORD_BYTES: usize = 16 * 1024 + 512;
+/// Most ciphertext received at once while no transfer runs: one TLS record, of the longest that TLS 1.2 allows.
+pub const RECORD_BYTES: usize = 18 * 1024 + 64;
 /// An idle connection is kept for the next request this long; above the 60 s at which the slowest clients poll.
 pub const KEEP_ALIVE_MS: u64 = 75_000;
 /// After a refusal the connection is read for this long, so that the client sees the answer and not a reset.
@@ -218,3 +228,4 @@ pub const DEMO_DISK_RANGE_BYTES: std::ops::RangeInclusive<u64> = 16 * 1024 * 102
 const _: () = assert!(BUFFER_BYTES.is_multiple_of(ALIGN_BYTES));
 // All transfers there can be wait one page each under the least limit, and none of them looks stalled.
 const _: () = assert!(OPEN_TRANSFERS as u64 * ALIGN_BYTES as u64 * 1000 / PACE_RATE_MIN_BYTES_PER_S < FLUSH_MS);
+const _: () = assert!(TLS_SEAL_BYTES + TLS_SEAL_BYTES / 256 <= BUFFER_BYTES && 2 * RECORD_BYTES <= BUFFER_BYTES);

@@ -10,7 +10,7 @@ use rustls::ServerConfig;
 use tokio::sync::{mpsc, watch};
 
 use super::config::{self, Data};
-use crate::disk::{Blocking, Datastores, EngineKind, Uring, run_uring};
+use crate::disk::{Blocking, Datastores, EngineKind, KernelSuites, Uring, run_uring};
 use crate::edge::nfc::acceptor::Berth;
 use crate::edge::nfc::metrics::NfcMetrics;
 use crate::edge::nfc::{Arrival, Desk, run_thread};
@@ -32,6 +32,7 @@ pub(super) struct Cargo {
     pub(super) crew: Crew,
     pub(super) pace: Pacer,
     pub(super) tls: Arc<ServerConfig>,
+    pub(super) kernel_suites: KernelSuites,
     pub(super) transfer_metrics: TransferMetrics,
     pub(super) nfc_metrics: NfcMetrics,
     pub(super) closing: watch::Receiver<bool>,
@@ -48,6 +49,23 @@ pub(super) fn choose(wanted: config::Engine) -> Result<EngineKind, String> {
             Ok(EngineKind::Blocking)
         }
         (config::Engine::Uring, Err(reason)) => Err(reason),
+    }
+}
+
+/// The suites whose TLS records the kernel is to protect; none where it is told not to, or cannot.
+pub(super) fn kernel_suites(wanted: config::KernelTls) -> KernelSuites {
+    if wanted == config::KernelTls::Off {
+        return KernelSuites::default();
+    }
+    match KernelSuites::probe() {
+        Ok(suites) => {
+            tracing::info!(?suites, "the kernel protects TLS records");
+            suites
+        }
+        Err(reason) => {
+            tracing::info!(reason, "no kernel TLS here: TLS records are protected by this program");
+            KernelSuites::default()
+        }
     }
 }
 
@@ -117,7 +135,7 @@ fn started(ready: Ready) {
 }
 
 async fn serve<E: Attach<Space = Datastores>>(engine: E, cargo: Cargo, arrivals: mpsc::UnboundedReceiver<Arrival>) {
-    let Cargo { leases, space, crew, pace, tls, transfer_metrics, nfc_metrics, closing } = cargo;
+    let Cargo { leases, space, crew, pace, tls, kernel_suites, transfer_metrics, nfc_metrics, closing } = cargo;
     let dock = Dock::new(engine, space, crew, transfer_metrics).paced(pace);
-    run_thread(Desk { leases, dock, tls, metrics: nfc_metrics, closing }, arrivals).await;
+    run_thread(Desk { leases, dock, tls, kernel_suites, metrics: nfc_metrics, closing }, arrivals).await;
 }

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use super::config::{self, Resolved};
 use super::data_threads::{self, Cargo};
-use crate::disk::{Backing, Datastores, EngineKind};
+use crate::disk::{Backing, Datastores, EngineKind, KernelSuites};
 use crate::edge::admin::{self, Token, Urls, listener};
 use crate::edge::nfc::acceptor::{self, Seating};
 use crate::edge::nfc::metrics::NfcMetrics;
@@ -69,6 +69,8 @@ pub struct Addresses {
     pub sha256_thumbprint: String,
     /// Engine in use.
     pub engine: String,
+    /// Who protects the TLS records of the data plane: the kernel or this program.
+    pub tls_records: &'static str,
 }
 
 /// A running server.
@@ -108,13 +110,15 @@ impl Running {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let crew = Crew::start(cores, Level::Default).map_err(io("codec workers"))?;
         let tls = identity.server_config().map_err(io("certificate"))?;
+        let kernel_suites = data_threads::kernel_suites(config.kernel_tls);
         let (closing, closed) = watch::channel(false);
         let cargo = Cargo {
             leases: leases.clone(),
             space,
             crew,
             pace: Pacer::new(config.data.max_rate_bytes_per_s),
-            tls: tls.clone(),
+            tls: identity.data_config().map_err(io("certificate"))?,
+            kernel_suites,
             transfer_metrics: metrics.transfer.clone(),
             nfc_metrics: metrics.nfc.clone(),
             closing: closed.clone(),
@@ -149,6 +153,7 @@ impl Running {
             sha1_thumbprint: identity.sha1_thumbprint.clone(),
             sha256_thumbprint: identity.sha256_thumbprint.clone(),
             engine: engine.to_string(),
+            tls_records: if kernel_suites == KernelSuites::default() { "user" } else { "kernel" },
         };
         Ok(Running {
             addresses,

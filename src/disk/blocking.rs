@@ -21,6 +21,7 @@ use super::engine::{Attach, Engine, EngineKind, Receive, Via};
 use super::error::DiskError;
 use super::file::{self, File, off_thread};
 use super::pipe::{Pipe, Shelf, splice};
+use super::ring::ktls::{KernelTls, TlsSecrets};
 use super::zeros;
 
 /// Plain system calls. Clones share buffers and spare pipes.
@@ -47,6 +48,10 @@ impl Attach for Blocking {
         let connection = std::net::TcpStream::from(connection);
         connection.set_nonblocking(true).map_err(failed)?;
         Ok(BlockingSocket(Arc::new(TcpStream::from_std(connection).map_err(failed)?)))
+    }
+
+    fn offload(&self, socket: &BlockingSocket, secrets: &TlsSecrets) -> Result<KernelTls, DiskError> {
+        KernelTls::start(socket.0.clone(), secrets)
     }
 }
 

@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use super::buffer::{Buffer, Pool};
 use super::error::DiskError;
 use super::file::{is_aligned, unaligned_end};
+use super::ring::ktls::{KernelTls, TlsSecrets};
 use super::space::Space;
 
 /// The engines there are.
@@ -418,6 +419,16 @@ pub trait Attach: Engine {
     /// # Errors
     /// [`DiskError::Engine`] when the descriptor cannot be watched.
     fn attach(&self, connection: OwnedFd) -> Result<Self::Socket, DiskError>;
+
+    /// Has the kernel protect the records of an established TLS connection from here on: receiving, sending and splicing then
+    /// move payload. Both directions must be between records.
+    ///
+    /// # Errors
+    /// [`DiskError::Engine`] when that is not possible; the connection cannot be used any more.
+    fn offload(&self, socket: &Self::Socket, secrets: &TlsSecrets) -> Result<KernelTls, DiskError> {
+        let _ = (socket, secrets);
+        Err(DiskError::Engine { why: "this engine has no kernel TLS".into() })
+    }
 }
 
 impl fmt::Display for EngineKind {

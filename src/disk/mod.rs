@@ -36,6 +36,7 @@ pub use error::{Blame, DiskError};
 pub use file::File;
 pub use local::{LocalFile, LocalKind, PartFile};
 pub use pipe::Pipe;
+pub use ring::ktls::{ControlRecord, KernelSuites, KernelTls, TlsCipher, TlsKeys, TlsSecrets, TlsVersion};
 pub use ring::uring::{Uring, run_uring};
 pub use sim::{Faults, Sim, SimSocket, SimSpace};
 pub use space::{Inspection, Place, Space, Want};

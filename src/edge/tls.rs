@@ -100,13 +100,30 @@ impl Identity {
     /// # Errors
     /// [`TlsError::Rustls`] when key and certificate do not match.
     pub fn server_config(&self) -> Result<Arc<ServerConfig>, TlsError> {
+        Ok(Arc::new(self.settings()?))
+    }
+
+    /// The same for the data plane: clients that come back are recognised by a ticket of theirs, without any memory here, and
+    /// the secrets of a connection can be handed to our own record layer or to the kernel.
+    ///
+    /// # Errors
+    /// As [`Identity::server_config`].
+    pub fn data_config(&self) -> Result<Arc<ServerConfig>, TlsError> {
+        let mut config = self.settings()?;
+        config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
+        config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+        config.enable_secret_extraction = true;
+        Ok(Arc::new(config))
+    }
+
+    fn settings(&self) -> Result<ServerConfig, TlsError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_single_cert(self.chain.clone(), self.key.clone_key())?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Arc::new(config))
+        Ok(config)
     }
 }
 
@@ -153,6 +170,7 @@ mod tests {
         let mode = std::fs::metadata(dir.path().join("key.pem")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert!(first.server_config().is_ok());
+        assert!(first.data_config().is_ok());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use diskferry::disk::{Attach, DiskError, Faults, SimSocket};
+use diskferry::disk::{Attach, DiskError, Faults, KernelSuites, SimSocket};
 use diskferry::edge::nfc::acceptor::{Berth, Seating, accept};
 use diskferry::edge::nfc::metrics::NfcMetrics;
 use diskferry::edge::nfc::{Desk, run_thread};
@@ -123,7 +123,8 @@ async fn serving<T>(harbour: &Harbour, story: impl AsyncFnOnce(SocketAddr) -> T)
     let desk = Desk {
         leases: harbour.leases.clone(),
         dock: harbour.dock.clone(),
-        tls: identity.server_config().unwrap(),
+        tls: identity.data_config().unwrap(),
+        kernel_suites: KernelSuites::default(),
         metrics: metrics.clone(),
         closing: closed.clone(),
     };

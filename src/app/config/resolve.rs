@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::mistake::Report;
 use super::raw::{Field, Fields, Raw};
-use super::resolved::{Checksum, Data, Engine, Lease, Listen, Renewal, Resolved, Scheme, State, Tls};
+use super::resolved::{Checksum, Data, Engine, KernelTls, Lease, Listen, Renewal, Resolved, Scheme, State, Tls};
 use super::{Environment, state_dir_from};
 use crate::limits::{
     DATA_MEMORY_MIB, DATA_MEMORY_RANGE_MIB, DATA_THREADS_MAX, LEASE_TIMEOUT_MS, PACE_RATE_MIN_BYTES_PER_S,
@@ -24,13 +24,16 @@ pub(super) fn resolve(raw: &Raw, report: &Report, file: &Path, environment: Envi
     let checks = Checks { report, base };
     let state = checks.state(&raw.section("state"), environment);
     let listen = checks.listen(&raw.section("listen"));
-    let tls = checks.tls(&raw.section("tls"));
+    let tls_fields = raw.section("tls");
+    let tls = checks.tls(&tls_fields);
+    let kernel_tls = tls_fields.choice("kernel").map_or(KernelTls::Auto, |field| field.value);
     let lease = checks.lease(&raw.section("lease"));
     let data = checks.data(&raw.section("data"));
     checks.refuse_contradicting_rates(&raw.section("lease"), &lease, &raw.section("data"), &data);
     let users = users::resolve(&checks, raw.named("user"));
     let datastores = datastores::resolve(&checks, raw.named("datastore"), state.as_ref());
-    Some(Resolved { listen, tls, state: state?, lease, data, users, datastores, warnings: Vec::new() })
+    let warnings = Vec::new();
+    Some(Resolved { listen, tls, kernel_tls, state: state?, lease, data, users, datastores, warnings })
 }
 
 /// What every check needs: where to report, and where relative paths begin.

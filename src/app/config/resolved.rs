@@ -18,6 +18,8 @@ pub struct Resolved {
     pub listen: Listen,
     /// Certificate and key; absent: self-signed, made once in the state directory.
     pub tls: Option<Tls>,
+    /// Whether the kernel protects TLS records where it can.
+    pub kernel_tls: KernelTls,
     /// Where state survives.
     pub state: State,
     /// The rules of leases.
@@ -182,6 +184,16 @@ choice! {
         Http = "http",
         /// HTTP over TLS.
         Https = "https",
+    }
+}
+
+choice! {
+    /// Who protects the TLS records of the data plane.
+    KernelTls {
+        /// The kernel where it can, else this program.
+        Auto = "auto",
+        /// This program.
+        Off = "off",
     }
 }
 

@@ -20,7 +20,7 @@ pub const SECTIONS: &[Section] = &[
         named: false,
         keys: &["control", "data", "data_tls", "advertise", "lease_urls", "control_plain"],
     },
-    Section { name: "tls", named: false, keys: &["certificate", "key"] },
+    Section { name: "tls", named: false, keys: &["certificate", "key", "kernel"] },
     Section { name: "state", named: false, keys: &["dir"] },
     Section {
         name: "lease",

@@ -29,6 +29,7 @@ impl fmt::Display for Resolved {
             }
             None => writeln!(out, "# self-signed, in the state directory")?,
         }
+        text(out, "kernel", self.kernel_tls)?;
         writeln!(out, "\n[state]")?;
         text(out, "dir", self.state.dir.display())?;
         self.show_lease_and_data(out)?;

@@ -4,9 +4,11 @@
 //!   uring ── asks ──► ops ── submits ──► tokio-uring ── completion ──► ops ── resources back ──► uring
 //!                      └ every operation owns its buffer and descriptors until its completion
 //!   arena: the memory of all buffers, registered with the ring as one region
+//!   ktls: sockets whose TLS records the kernel protects; of use to every engine
 //! ```
 
 pub(super) mod arena;
+pub mod ktls;
 mod ops;
 mod socket;
 pub mod uring;

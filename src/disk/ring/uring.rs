@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use tokio_uring::buf::fixed::FixedBufRegistry;
 
 use super::arena::Region;
+use super::ktls::{KernelTls, TlsSecrets};
 use super::ops::{InFlight, NEEDED};
 use super::socket::RingSocket;
 use crate::disk::buffer::{Buffer, Pool};
@@ -117,6 +118,10 @@ impl Uring {
 impl Attach for Uring {
     fn attach(&self, connection: OwnedFd) -> Result<RingSocket, DiskError> {
         RingSocket::new(connection).map_err(|error| DiskError::Engine { why: format!("cannot use a socket: {error}") })
+    }
+
+    fn offload(&self, socket: &RingSocket, secrets: &TlsSecrets) -> Result<KernelTls, DiskError> {
+        KernelTls::start(socket.fd().clone(), secrets)
     }
 }
 

@@ -1,36 +1,48 @@
 //! The bytes of one connection: plain or TLS, with exact request heads.
 //!
-//! Used by [`super::connection`] and [`super::body`]. On a plain connection a head is looked at (`MSG_PEEK`) before exactly its
-//! bytes are taken, so the body stays in the kernel and can be spliced. No pooled buffer is held while a client is idle.
+//! Used by [`super::connection`] and [`super::body`]. Where bytes lie plain in the socket, because the connection is plain or the
+//! kernel does its TLS, a head is looked at (`MSG_PEEK`) before exactly its bytes are taken, so the body stays in the
+//! kernel and can be spliced. No pooled buffer is held while a client is idle.
 
-use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::{ServerConfig, ServerConnection};
+use rustix::io::Errno;
+use rustls::ServerConfig;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::limits::{BUFFER_BYTES, HANDSHAKE_MS, HEAD_BYTES, HEAD_MS, KEEP_ALIVE_MS, RECORD_BYTES, SEND_MS};
-use crate::transfer::{Buffer, DiskError, Engine, Receive};
+use super::metrics::NfcMetrics;
+use super::tls::{Negotiated, RecordStream, shake_hands};
+use crate::limits::{HANDSHAKE_MS, HEAD_BYTES, HEAD_MS, KEEP_ALIVE_MS, SEND_MS};
+use crate::transfer::{Attach, Buffer, ControlRecord, DiskError, Engine, KernelSuites, KernelTls, Receive, TlsVersion};
 use crate::wire::http::{Head, HeadError, parse_head};
 
 /// One connection.
 pub(super) struct Channel<E: Engine> {
     pub(super) engine: E,
     pub(super) socket: E::Socket,
-    tls: Option<Box<Tls>>,
+    guard: Guard,
     /// Received bytes that belong to what comes next.
     ahead: Vec<u8>,
     /// Whether a request has been waited for before.
     served: bool,
 }
 
-struct Tls {
-    session: ServerConnection,
-    /// Ciphertext received but not yet taken by the session; held only while a body is read.
-    cipher: Option<(Buffer, usize)>,
-    /// The same between bodies, at most a record: a connection that waits must not keep a pooled buffer.
-    early: Vec<u8>,
+/// Who protects the bytes on the wire.
+enum Guard {
+    /// Nobody.
+    Nobody,
+    /// The kernel; the socket gives and takes payload.
+    Kernel(KernelTls),
+    /// We do, record by record.
+    Records(Box<RecordStream>),
+}
+
+/// What a TLS connection has become, for the metrics.
+pub(super) struct Secured {
+    records: &'static str,
+    version: &'static str,
+    resumed: bool,
 }
 
 /// Why no request head came.
@@ -43,46 +55,72 @@ pub(super) enum NoHead {
     Bad(HeadError),
 }
 
-impl<E: Engine> Channel<E> {
-    pub(super) fn plain(engine: E, socket: E::Socket) -> Self {
-        Channel { engine, socket, tls: None, ahead: Vec::new(), served: false }
-    }
-
-    /// Performs the server's side of the handshake, within its time limit.
+impl<E: Attach> Channel<E> {
+    /// Performs the server's side of the handshake, within its time limit. From then on the kernel protects the records if it is
+    /// to for what was negotiated.
     ///
     /// # Errors
     /// What went wrong, for the log.
-    pub(super) async fn secure(engine: E, socket: E::Socket, config: Arc<ServerConfig>) -> Result<Self, String> {
-        let mut session = ServerConnection::new(config).map_err(|error| error.to_string())?;
-        session.set_buffer_limit(Some(BUFFER_BYTES));
-        let tls = Some(Box::new(Tls { session, cipher: None, early: Vec::new() }));
-        let mut channel = Channel { engine, socket, tls, ahead: Vec::new(), served: false };
+    pub(super) async fn secure(
+        engine: E,
+        socket: E::Socket,
+        config: Arc<ServerConfig>,
+        suites: KernelSuites,
+    ) -> Result<(Self, Secured), String> {
         let limit = Duration::from_millis(HANDSHAKE_MS);
-        let done = timeout(limit, channel.handshake()).await.unwrap_or_else(|_| Err("it took too long".to_owned()));
-        if let Err(reason) = done {
-            // The alert that says why, as far as the client takes it.
-            let _ = timeout(Duration::from_millis(SEND_MS), channel.flush()).await;
-            return Err(reason);
+        // On the heap: what a handshake needs must not make every connection's task larger for ever.
+        let shaken = timeout(limit, Box::pin(shake_hands(&engine, &socket, config))).await;
+        let negotiated = shaken.unwrap_or_else(|_| Err("it took too long".to_owned()))?;
+        let version = match negotiated.version() {
+            TlsVersion::V12 => "1.2",
+            TlsVersion::V13 => "1.3",
+        };
+        let resumed = negotiated.resumed;
+        let (guard, records) = guard(&engine, &socket, negotiated, suites)?;
+        let channel = Channel { engine, socket, guard, ahead: Vec::new(), served: false };
+        Ok((channel, Secured { records, version, resumed }))
+    }
+}
+
+/// Decides who protects the records and hands the secrets over.
+fn guard<E: Attach>(
+    engine: &E,
+    socket: &E::Socket,
+    negotiated: Negotiated,
+    suites: KernelSuites,
+) -> Result<(Guard, &'static str), String> {
+    let for_kernel = negotiated.for_kernel().filter(|secrets| suites.contains(secrets.version, secrets.cipher));
+    match for_kernel {
+        Some(secrets) => {
+            let kernel = engine.offload(socket, &secrets).map_err(|error| error.to_string())?;
+            Ok((Guard::Kernel(kernel), "kernel"))
         }
-        channel.rest();
-        Ok(channel)
+        None => {
+            let stream = RecordStream::new(negotiated)?;
+            Ok((Guard::Records(Box::new(stream)), "user"))
+        }
+    }
+}
+
+impl Secured {
+    pub(super) fn count(&self, metrics: &NfcMetrics) {
+        metrics.tls_connections.with_label_values(&[self.records, self.version]).inc();
+        metrics.handshakes_resumed.inc_by(u64::from(self.resumed));
+    }
+}
+
+impl<E: Engine> Channel<E> {
+    pub(super) fn plain(engine: E, socket: E::Socket) -> Self {
+        Channel { engine, socket, guard: Guard::Nobody, ahead: Vec::new(), served: false }
     }
 
-    async fn handshake(&mut self) -> Result<(), String> {
-        while self.tls.as_ref().is_some_and(|tls| tls.session.is_handshaking()) {
-            self.flush().await.map_err(|error| error.to_string())?;
-            self.engine.readable(&self.socket).await.map_err(|error| error.to_string())?;
-            if !self.receive_cipher(RECORD_BYTES).await.map_err(|error| error.to_string())? {
-                return Err("closed by the client".to_owned());
-            }
-            self.digest_cipher()?;
-        }
-        self.flush().await.map_err(|error| error.to_string())
-    }
-
-    /// The socket, when the next body bytes lie plain in the kernel.
+    /// The socket, when the next body bytes are payload as they lie in the kernel.
     pub(super) fn direct(&self) -> Option<E::Socket> {
-        (self.tls.is_none() && self.ahead.is_empty()).then(|| self.socket.clone())
+        let bare = match self.guard {
+            Guard::Nobody | Guard::Kernel(_) => true,
+            Guard::Records(_) => false,
+        };
+        (bare && self.ahead.is_empty()).then(|| self.socket.clone())
     }
 
     /// Gives back bytes that were read but belong to the next request.
@@ -93,7 +131,11 @@ impl<E: Engine> Channel<E> {
     /// Waits for the first byte of the next request; `false` when none came for too long. A connection that has not sent
     /// any yet is given as long as a head.
     pub(super) async fn idle(&mut self) -> bool {
-        if !self.ahead.is_empty() || self.has_plaintext() {
+        let at_hand = match &self.guard {
+            Guard::Records(stream) => stream.has_more(),
+            Guard::Nobody | Guard::Kernel(_) => false,
+        };
+        if at_hand || !self.ahead.is_empty() {
             return true;
         }
         let limit = Duration::from_millis(if self.served { KEEP_ALIVE_MS } else { HEAD_MS });
@@ -104,9 +146,9 @@ impl<E: Engine> Channel<E> {
     /// The next request head, exactly.
     pub(super) async fn head(&mut self) -> Result<Head, NoHead> {
         let deadline = Instant::now() + Duration::from_millis(HEAD_MS);
-        let head = match self.tls {
-            None => self.plain_head(deadline).await,
-            Some(_) => self.tls_head(deadline).await,
+        let head = match self.guard {
+            Guard::Nobody | Guard::Kernel(_) => self.peeked_head(deadline).await,
+            Guard::Records(_) => self.opened_head(deadline).await,
         };
         self.rest();
         head
@@ -125,10 +167,14 @@ impl<E: Engine> Channel<E> {
             self.ahead.drain(..count);
             return (buffer, Ok(count));
         }
-        match self.tls {
-            None => self.engine.recv_part(&self.socket, buffer, at..limit, Receive::Take).await,
-            Some(_) => {
-                let result = self.read_plaintext(&mut buffer[at..limit], None).await;
+        match &mut self.guard {
+            Guard::Nobody => self.engine.recv_part(&self.socket, buffer, at..limit, Receive::Take).await,
+            Guard::Kernel(kernel) => {
+                let (buffer, result) = self.engine.recv_part(&self.socket, buffer, at..limit, Receive::Take).await;
+                (buffer, result.or_else(|error| end(kernel, error)))
+            }
+            Guard::Records(stream) => {
+                let result = stream.read(&self.engine, &self.socket, &mut buffer[at..limit], None).await;
                 (buffer, result)
             }
         }
@@ -136,18 +182,13 @@ impl<E: Engine> Channel<E> {
 
     /// Sends all of `buffer`; `more` says that more follows at once.
     pub(super) async fn write(&mut self, buffer: Buffer, more: bool) -> (Buffer, Result<(), DiskError>) {
-        let Some(tls) = &mut self.tls else {
-            return self.engine.send(&self.socket, buffer, more).await;
-        };
-        let mut taken = 0;
-        while taken < buffer.len() {
-            match tls.session.writer().write(&buffer[taken..]) {
-                Ok(count) if count > 0 => taken += count,
-                _ => return (buffer, Err(DiskError::Closed)),
+        match &mut self.guard {
+            Guard::Nobody | Guard::Kernel(_) => self.engine.send(&self.socket, buffer, more).await,
+            Guard::Records(stream) => {
+                let result = stream.write(&self.engine, &self.socket, &buffer, more).await;
+                (buffer, result)
             }
         }
-        let result = self.flush().await;
-        (buffer, result)
     }
 
     /// Sends a short message, such as a response head. A client that does not take it in time loses the connection: nobody
@@ -166,6 +207,9 @@ impl<E: Engine> Channel<E> {
 
     /// Sends a short piece of a body's framing, in the time that the transfer has.
     pub(super) async fn frame(&mut self, bytes: &[u8], more: bool) -> Result<(), DiskError> {
+        if let Guard::Records(stream) = &mut self.guard {
+            return stream.write(&self.engine, &self.socket, bytes, more).await;
+        }
         let mut buffer = self.engine.pool().take().await;
         buffer.set_len(bytes.len());
         buffer.copy_from_slice(bytes);
@@ -174,15 +218,19 @@ impl<E: Engine> Channel<E> {
 
     /// Ends the connection: TLS says goodbye, then both directions close.
     pub(super) async fn close(mut self) {
-        if let Some(tls) = &mut self.tls {
-            tls.session.send_close_notify();
-            // The client may be gone already; there is nobody to tell.
-            let _ = timeout(Duration::from_millis(SEND_MS), self.flush()).await;
+        match &mut self.guard {
+            Guard::Nobody => {}
+            Guard::Kernel(kernel) => kernel.say_goodbye(),
+            Guard::Records(stream) => {
+                // The client may be gone already; there is nobody to tell.
+                let limit = Duration::from_millis(SEND_MS);
+                let _ = timeout(limit, stream.goodbye(&self.engine, &self.socket)).await;
+            }
         }
         self.engine.shut(&self.socket);
     }
 
-    async fn plain_head(&mut self, deadline: Instant) -> Result<Head, NoHead> {
+    async fn peeked_head(&mut self, deadline: Instant) -> Result<Head, NoHead> {
         loop {
             if let Some((head, used)) = parse_head(&self.ahead).map_err(NoHead::Bad)? {
                 self.ahead.drain(..used);
@@ -193,17 +241,13 @@ impl<E: Engine> Channel<E> {
             let room = (HEAD_BYTES + 1).saturating_sub(known);
             let buffer = self.engine.pool().take().await;
             let (buffer, peeked) = self.engine.recv(&self.socket, buffer, room, Receive::Peek).await;
-            let Ok(peeked @ 1..) = peeked else {
-                return Err(NoHead::Closed);
-            };
+            let peeked = self.bare(peeked)?;
             self.ahead.extend_from_slice(&buffer[..peeked]);
             let parsed = parse_head(&self.ahead).map_err(NoHead::Bad)?;
             // Exactly the head is taken; what was only looked at stays in the kernel.
             let wanted = parsed.as_ref().map_or(peeked, |(_, used)| used - known);
             let (_, taken) = self.engine.recv(&self.socket, buffer, wanted, Receive::Take).await;
-            let Ok(taken @ 1..) = taken else {
-                return Err(NoHead::Closed);
-            };
+            let taken = self.bare(taken)?;
             if let Some((head, _)) = parsed
                 && taken == wanted
             {
@@ -214,14 +258,27 @@ impl<E: Engine> Channel<E> {
         }
     }
 
-    async fn tls_head(&mut self, deadline: Instant) -> Result<Head, NoHead> {
+    /// What was received for a head; nothing means that the client is gone.
+    fn bare(&self, received: Result<usize, DiskError>) -> Result<usize, NoHead> {
+        let received = match &self.guard {
+            Guard::Kernel(kernel) => received.or_else(|error| end(kernel, error)),
+            Guard::Nobody | Guard::Records(_) => received,
+        };
+        match received {
+            Ok(count @ 1..) => Ok(count),
+            _ => Err(NoHead::Closed),
+        }
+    }
+
+    async fn opened_head(&mut self, deadline: Instant) -> Result<Head, NoHead> {
         let mut piece = vec![0; 4096];
         loop {
             if let Some((head, used)) = parse_head(&self.ahead).map_err(NoHead::Bad)? {
                 self.ahead.drain(..used);
                 return Ok(head);
             }
-            match self.read_plaintext(&mut piece, Some(deadline)).await {
+            let Guard::Records(stream) = &mut self.guard else { return Err(NoHead::Closed) };
+            match stream.read(&self.engine, &self.socket, &mut piece, Some(deadline)).await {
                 Ok(count @ 1..) => self.ahead.extend_from_slice(&piece[..count]),
                 Err(DiskError::TimedOut) => return Err(NoHead::Slow),
                 _ => return Err(NoHead::Closed),
@@ -237,120 +294,28 @@ impl<E: Engine> Channel<E> {
         }
     }
 
-    /// Whether decrypted or undigested bytes are at hand, for which the socket must not be waited.
-    fn has_plaintext(&mut self) -> bool {
-        self.tls.as_mut().is_some_and(|tls| {
-            tls.cipher.is_some()
-                || !tls.early.is_empty()
-                || tls.session.process_new_packets().is_ok_and(|io| io.plaintext_bytes_to_read() > 0)
-        })
-    }
-
-    /// Some plaintext; 0 when the client has closed. With a deadline no buffer is held while the client is waited for.
-    async fn read_plaintext(&mut self, target: &mut [u8], deadline: Option<Instant>) -> Result<usize, DiskError> {
-        loop {
-            let Some(tls) = &mut self.tls else { return Ok(0) };
-            match tls.session.reader().read(target) {
-                Ok(count) => return Ok(count),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                // The connection was cut without a goodbye: for HTTP framing that is an end like any other.
-                Err(_) => return Ok(0),
-            }
-            if tls.cipher.is_none() && tls.early.is_empty() {
-                let limit = match deadline {
-                    Some(deadline) => {
-                        let ready = timeout_at(deadline, self.engine.readable(&self.socket)).await;
-                        ready.map_err(|_| DiskError::TimedOut)??;
-                        RECORD_BYTES
-                    }
-                    None => BUFFER_BYTES,
-                };
-                if !self.receive_cipher(limit).await? {
-                    return Ok(0);
-                }
-            }
-            self.digest_cipher().map_err(|reason| {
-                tracing::debug!(reason, "TLS session broken");
-                DiskError::Closed
-            })?;
-            self.flush().await?;
-        }
-    }
-
-    /// Receives at most `limit` bytes of ciphertext; `false` when the client has closed.
-    async fn receive_cipher(&mut self, limit: usize) -> Result<bool, DiskError> {
-        let buffer = self.engine.pool().take().await;
-        let (mut buffer, received) = self.engine.recv(&self.socket, buffer, limit, Receive::Take).await;
-        let count = received?;
-        buffer.set_len(count);
-        if let Some(tls) = &mut self.tls
-            && count > 0
-        {
-            tls.cipher = Some((buffer, 0));
-        }
-        Ok(count > 0)
-    }
-
-    /// Feeds received ciphertext to the session until it yields plaintext or wants more.
-    fn digest_cipher(&mut self) -> Result<(), String> {
-        let Some(tls) = &mut self.tls else { return Ok(()) };
-        while !tls.early.is_empty() {
-            let mut rest = &tls.early[..];
-            let taken = tls.session.read_tls(&mut rest).map_err(|error| error.to_string())?;
-            tls.early.drain(..taken);
-            if taken == 0 {
-                // The client has said goodbye; what it sent after that is void.
-                tls.early = Vec::new();
-            }
-            let io = tls.session.process_new_packets().map_err(|error| error.to_string())?;
-            if io.plaintext_bytes_to_read() > 0 {
-                return Ok(());
-            }
-        }
-        while let Some((buffer, used)) = tls.cipher.take() {
-            let mut rest = &buffer[used..];
-            let taken = tls.session.read_tls(&mut rest).map_err(|error| error.to_string())?;
-            let used = buffer.len() - rest.len();
-            if taken > 0 && used < buffer.len() {
-                tls.cipher = Some((buffer, used));
-            }
-            let io = tls.session.process_new_packets().map_err(|error| error.to_string())?;
-            if io.plaintext_bytes_to_read() > 0 {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    async fn flush(&mut self) -> Result<(), DiskError> {
-        while let Some(tls) = self.tls.as_mut().filter(|tls| tls.session.wants_write()) {
-            let mut buffer = self.engine.pool().take().await;
-            let capacity = buffer.capacity();
-            buffer.set_len(capacity);
-            let mut room = &mut buffer[..];
-            while tls.session.wants_write() && !room.is_empty() {
-                match tls.session.write_tls(&mut room) {
-                    Ok(count) if count > 0 => {}
-                    _ => break,
-                }
-            }
-            let left = room.len();
-            buffer.set_len(capacity - left);
-            let more = tls.session.wants_write();
-            self.engine.send(&self.socket, buffer, more).await.1?;
-        }
-        Ok(())
-    }
-
     /// Gives up memory that a waiting connection does not need.
     fn rest(&mut self) {
-        if let Some(tls) = &mut self.tls
-            && let Some((buffer, used)) = tls.cipher.take()
-        {
-            tls.early.extend_from_slice(&buffer[used..]);
+        if let Guard::Records(stream) = &mut self.guard {
+            stream.rest();
         }
         if self.ahead.is_empty() {
             self.ahead = Vec::new();
         }
     }
+}
+
+/// What a failed read on a connection of kernel TLS means: most often a record that is not payload.
+fn end(kernel: &KernelTls, error: DiskError) -> Result<usize, DiskError> {
+    if !matches!(error, DiskError::Socket { source: Errno::IO, .. }) {
+        return Err(error);
+    }
+    match kernel.control_record()? {
+        ControlRecord::Goodbye => return Ok(0),
+        ControlRecord::KeyUpdate => {
+            tracing::info!("connection closed: the client sent a KeyUpdate, which kernel TLS cannot follow")
+        }
+        record => tracing::debug!(?record, "TLS connection ended"),
+    }
+    Err(DiskError::Closed)
 }

@@ -63,8 +63,11 @@ where
     if !tls {
         return Some(Channel::plain(engine, socket));
     }
-    match Channel::secure(engine.clone(), socket.clone(), desk.tls.clone()).await {
-        Ok(channel) => Some(channel),
+    match Channel::secure(engine.clone(), socket.clone(), desk.tls.clone(), desk.kernel_suites).await {
+        Ok((channel, secured)) => {
+            secured.count(&desk.metrics);
+            Some(channel)
+        }
         Err(reason) => {
             tracing::debug!(%peer, reason, "TLS handshake failed");
             desk.metrics.handshakes_failed.inc();

@@ -13,6 +13,10 @@ pub struct NfcMetrics {
     pub refused: IntCounter,
     /// TLS handshakes that failed.
     pub handshakes_failed: IntCounter,
+    /// TLS connections by who protects their records and by version.
+    pub tls_connections: IntCounterVec,
+    /// TLS handshakes with a client that was known from an earlier connection.
+    pub handshakes_resumed: IntCounter,
 }
 
 impl NfcMetrics {
@@ -30,10 +34,21 @@ impl NfcMetrics {
             IntCounter::new("diskferry_nfc_connections_refused_total", "Connections refused because of a limit.")?;
         let handshakes_failed =
             IntCounter::new("diskferry_nfc_handshakes_failed_total", "TLS handshakes that did not succeed.")?;
+        let tls_connections = IntCounterVec::new(
+            Opts::new(
+                "diskferry_tls_connections_total",
+                "TLS connections of the data plane, by who protects their records.",
+            ),
+            &["records", "version"],
+        )?;
+        let handshakes_resumed =
+            IntCounter::new("diskferry_tls_handshakes_resumed_total", "TLS handshakes that continued an earlier one.")?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(connections.clone()))?;
         registry.register(Box::new(refused.clone()))?;
         registry.register(Box::new(handshakes_failed.clone()))?;
-        Ok(NfcMetrics { connections, requests, refused, handshakes_failed })
+        registry.register(Box::new(tls_connections.clone()))?;
+        registry.register(Box::new(handshakes_resumed.clone()))?;
+        Ok(NfcMetrics { connections, requests, refused, handshakes_failed, tls_connections, handshakes_resumed })
     }
 }

@@ -13,6 +13,7 @@ mod channel;
 mod connection;
 mod download;
 pub mod metrics;
+mod tls;
 mod upload;
 
 use std::net::SocketAddr;
@@ -23,7 +24,7 @@ use rustls::ServerConfig;
 use tokio::sync::watch;
 
 use crate::lease::Leases;
-use crate::transfer::{Attach, Dock, Engine};
+use crate::transfer::{Attach, Dock, Engine, KernelSuites};
 
 /// What every connection of one data thread needs.
 #[derive(Clone)]
@@ -34,6 +35,8 @@ pub struct Desk<E: Engine> {
     pub dock: Dock<E>,
     /// Certificate and keys of the TLS listener.
     pub tls: Arc<ServerConfig>,
+    /// The suites whose records the kernel is to protect.
+    pub kernel_suites: KernelSuites,
     /// Counters.
     pub metrics: metrics::NfcMetrics,
     /// Becomes true when the server drains.
