@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use super::dock::{Dock, open_source, storage};
 use super::error::TransferError;
+use super::pace::Pace;
 use super::receipt::Receipt;
 use super::way::{self, Trail, Way};
 use super::{Engine, Outlet};
@@ -59,6 +60,7 @@ struct Run<'a, E: Engine> {
     plan: &'a Plan<E>,
     flow: &'a Flow,
     grant: &'a Grant,
+    pace: Pace,
 }
 
 /// What a way has sent.
@@ -155,7 +157,7 @@ pub async fn egress<E: Engine, O: Outlet<E>>(
     part: Option<Range<u64>>,
     outlet: &mut O,
 ) -> Result<Receipt, TransferError> {
-    let run = Run { dock, plan: &plan, flow: &grant.flow, grant: &grant };
+    let run = Run { dock, plan: &plan, flow: &grant.flow, grant: &grant, pace: dock.pace.stream(&grant) };
     let whole = part.is_none();
     let result = match plan.body {
         Body::Stored { length_bytes } => verbatim::send(&run, part.unwrap_or(0..length_bytes), whole, outlet).await,

@@ -21,6 +21,7 @@ use checkpoint::Checkpoints;
 use super::budget::Reservation;
 use super::dock::{Dock, storage};
 use super::error::TransferError;
+use super::pace::Pace;
 use super::receipt::Receipt;
 use super::way::{self, Trail, Way};
 use super::{Buffer, Engine, Inlet};
@@ -84,6 +85,8 @@ struct Run<'a, E: Engine> {
     checkpoints: Checkpoints,
     /// How the target was to be opened.
     way: Way,
+    /// How fast it may move.
+    pace: Pace,
 }
 
 /// What a way has achieved. `end_bytes` holds also when `result` is an error, so that an interrupted upload can be kept.
@@ -236,6 +239,7 @@ async fn attempt<E: Engine, I: Inlet<E>>(
         complete: upload.resumable.is_none_or(|part| part.complete),
         checkpoints: Checkpoints::new(keep, start_bytes, announced(grant, upload)),
         way,
+        pace: dock.pace.stream(grant),
     };
     let moved = match (grant.disk.target.form, upload.format) {
         (Form::Verbatim, _) => verbatim::receive(&run, upload, inlet).await,
@@ -384,12 +388,14 @@ async fn zero_device<E: Engine>(
 async fn fill<E: Engine, I: Inlet<E>>(run: &Run<'_, E>, inlet: &mut I) -> Filled {
     let mut buffer = run.lane.take().await;
     let capacity = buffer.capacity();
-    buffer.set_len(capacity);
     let mut filled = 0;
     let mut ended = None;
     while filled < capacity && ended.is_none() {
+        let allowed = run.pace.acquire((capacity - filled) as u64).await as usize;
+        buffer.set_len(filled + allowed);
         let (back, result) = inlet.read(buffer, filled).await;
         buffer = back;
+        run.pace.give_back((allowed - result.as_ref().map_or(0, |count| *count)) as u64);
         match result {
             Ok(0) => ended = Some(Ok(())),
             Ok(count) => {

@@ -211,7 +211,7 @@ impl<E: Engine, O: Outlet<E>> Spout<'_, E, O> {
     /// Hashes a chunk while the one before it is sent.
     async fn pass(&mut self, chunk: Chunk) -> Result<(), TransferError> {
         let before = self.hashed.take();
-        let (sent, hashed) = join(send_chunk(self.outlet, before), self.digest.update(chunk)).await;
+        let (sent, hashed) = join(send_chunk(self.run, self.outlet, before), self.digest.update(chunk)).await;
         self.count(sent?)?;
         self.hashed = Some(hashed?);
         Ok(())
@@ -219,7 +219,7 @@ impl<E: Engine, O: Outlet<E>> Spout<'_, E, O> {
 
     async fn send_hashed(&mut self) -> Result<(), TransferError> {
         let last = self.hashed.take();
-        let sent = send_chunk(self.outlet, last).await?;
+        let sent = send_chunk(self.run, self.outlet, last).await?;
         self.count(sent)
     }
 
@@ -235,8 +235,13 @@ impl<E: Engine, O: Outlet<E>> Spout<'_, E, O> {
 }
 
 /// Sends a chunk, if there is one, and says how many bytes of the stream that were.
-async fn send_chunk<E: Engine, O: Outlet<E>>(outlet: &mut O, chunk: Option<Chunk>) -> Result<u64, TransferError> {
+async fn send_chunk<E: Engine, O: Outlet<E>>(
+    run: &Run<'_, E>,
+    outlet: &mut O,
+    chunk: Option<Chunk>,
+) -> Result<u64, TransferError> {
     let Some(mut chunk) = chunk else { return Ok(0) };
+    run.pace.acquire_all(chunk.payload_bytes as u64).await;
     chunk.buffer.set_len(chunk.margins.front_bytes + chunk.payload_bytes + chunk.margins.back_bytes);
     outlet.write_framed(chunk.buffer).await.1?;
     Ok(chunk.payload_bytes as u64)

@@ -124,7 +124,9 @@ async fn load<E: Engine>(
     if limit == 0 {
         return Ok(0);
     }
-    let loaded = run.dock.engine.splice_from_file(&run.plan.file, pipe, offset_bytes, limit).await;
+    let allowed = run.pace.acquire(limit as u64).await as usize;
+    let loaded = run.dock.engine.splice_from_file(&run.plan.file, pipe, offset_bytes, allowed).await;
+    run.pace.give_back((allowed - loaded.as_ref().map_or(0, |count| *count)) as u64);
     match loaded.map_err(|error| storage(&run.plan.place, error))? {
         0 => Err(TransferError::TooShort { offset_bytes, expected_bytes: end_bytes }),
         count => Ok(count),
@@ -178,6 +180,7 @@ async fn send_piece<E: Engine, O: Outlet<E>>(
 ) -> Result<(), TransferError> {
     let Some(piece) = piece else { return Ok(()) };
     let count = piece.len() as u64;
+    run.pace.acquire_all(count).await;
     *sent_bytes += count;
     if *sent_bytes == end_bytes {
         run.flow.reach_end();

@@ -55,6 +55,8 @@ pub(super) async fn splice_body<E: Engine, I: Inlet<E>>(
             // The client's going away can wait: what it sent before counts.
             let more = refilled.as_ref().copied().unwrap_or(0);
             inlet.advance(more as u64);
+            // Who copies them asks for them again.
+            run.pace.give_back((held + more) as u64);
             return Ok(VecDeque::from([(full, held), (empty, more)]));
         }
         held = refilled?;
@@ -79,7 +81,10 @@ async fn take<E: Engine>(
     let whole_pages = run.dock.engine.is_direct(run.file);
     let mut held = 0;
     loop {
-        match run.dock.engine.splice_in(socket, pipe, limit - held).await {
+        let allowed = run.pace.acquire((limit - held) as u64).await as usize;
+        let moved = run.dock.engine.splice_in(socket, pipe, allowed).await;
+        run.pace.give_back((allowed - moved.as_ref().map_or(0, |count| *count)) as u64);
+        match moved {
             Ok(count) if count > 0 => held += count,
             // What came before the end is stored first; the next look finds the end again.
             _ if held > 0 => return Ok(held),
