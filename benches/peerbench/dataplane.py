@@ -1,7 +1,7 @@
 # `benches/peers dataplane`: the byte path against nginx, haproxy and a plain tokio copy server.
 #
-# Called by benches/peers. It runs twice: outside, where programs are built and installed, and inside a room of namespaces,
-# where they are measured.
+# Called by benches/peers. It runs twice: outside, where programs are built and installed, and inside a room of
+# namespaces, where they are measured.
 from __future__ import annotations
 
 import argparse
@@ -44,15 +44,16 @@ PAYLOAD_BYTES, SHORT_PAYLOAD_BYTES = 4093 * 4096, 251 * 4096
 OPEN_PERCENT = 5
 
 EXPLANATION = """\
-Every round runs every server once, one after the other, so that a change of load meets all of them; ratios are made round
-by round. Everything is in namespaces of its own: a loopback with reno (bbr, the default of many machines, paces it), a
-tmpfs, a loop device. Root is needed. Rows:
+Every round runs every server once, one after the other, so that a change of load meets all of them; ratios are made
+round by round. Everything is in namespaces of its own: a loopback with reno (bbr, the default of many machines, paces
+it), a tmpfs, a loop device. Root is needed. Rows:
 %s.
 
-GB/s are 10^9 bytes per second of the client's clock. CPU-s/GiB is processor time of the server's processes, all threads and
-workers; "kernel" that of the kernel's own threads meanwhile; "client's" that of the client. On loopback the receiver's soft
-interrupts are charged to the sender: PUT flatters a server, GET burdens it, for all servers alike. "wharf" is the client in
-benches/wharf: sendfile from memory for PUT, MSG_TRUNC for GET (no copy), its own TLS records. Two cores carry everything.
+GB/s are 10^9 bytes per second of the client's clock. CPU-s/GiB is processor time of the server's processes, all
+threads and workers; "kernel" that of the kernel's own threads meanwhile; "client's" that of the client. On loopback
+the receiver's soft interrupts are charged to the sender: PUT flatters a server, GET burdens it, for all servers
+alike. "wharf" is the client in benches/wharf: sendfile from memory for PUT, MSG_TRUNC for GET (no copy), its own TLS
+records. Two cores carry everything.
 
 Contents of every target are compared once per row with what was sent, and every source once with what curl gets.
 """ % textwrap.fill(", ".join(ROWS), 118)
@@ -70,6 +71,8 @@ def describe(parts):
     options.shared(parser, "dataplane", ROUNDS, QUICK_ROUNDS, "256 MiB, some minutes")
     only = "only this row; may be given several times"
     parser.add_argument("--only", metavar="ROW", action="append", choices=list(ROWS), help=only)
+    suites = ("aes-256", "aes-128")
+    parser.add_argument("--suite", choices=suites, default=suites[0], help="cipher of the TLS rows [default: aes-256]")
     parser.add_argument("--ceiling", metavar="PROGRAM", help="an already built benches/ceiling.rs")
     parser.add_argument("--inside", metavar="ROOM", help=argparse.SUPPRESS)
     parser.set_defaults(run=run)
@@ -153,10 +156,9 @@ def inside(arguments):
 
 
 def peers():
-    nginx = machine.version(["nginx", "-v"])
     curl = machine.version(["curl", "--version"])
     return {
-        "nginx": f"{nginx}, {machine.version(['openssl', 'version'])}" if nginx else None,
+        "nginx": dataplane_servers.nginx_version(),
         "haproxy": machine.version(["haproxy", "-v"]),
         "curl": " ".join(curl.split()[:2]) if curl else None,
         "wharf": "benches/wharf of this commit",
@@ -178,18 +180,19 @@ def furnished(room, sizes, kept, arguments):
     disk, stream = converted(room, sizes, missing, arguments)
     if not room.program("ceiling"):
         missing[INFLATE] = "benches/ceiling was not built"
-    return Hall(room, sizes, servers, missing, certificate, disk, stream, device)
+    return Hall(room, sizes, servers, missing, certificate, arguments.suite, disk, stream, device)
 
 
 def started(room, device, kept, missing):
     """All servers; why one is missing goes to `missing`."""
     servers = {}
     if dataplane_servers.knows_no_checksum(room):
-        servers[OURS] = kept.enter_context(dataplane_servers.ferry(room, "none", device))
-        servers[DIGESTED] = kept.enter_context(dataplane_servers.ferry(room, None, None))
+        servers[OURS] = kept.enter_context(dataplane_servers.ferry(room, "none", device=device))
+        identity = servers[OURS].certificate()
+        servers[DIGESTED] = kept.enter_context(dataplane_servers.ferry(room, identity=identity))
     else:
         print("  this diskferry cannot leave checksums out: all its rows pay for SHA-1, which no peer computes")
-        servers[OURS] = kept.enter_context(dataplane_servers.ferry(room, None, device))
+        servers[OURS] = kept.enter_context(dataplane_servers.ferry(room, device=device))
     certificate = servers[OURS].certificate()
     unsuited = dataplane_servers.unsuited_nginx()
     starts = {

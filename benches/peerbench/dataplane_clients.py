@@ -1,11 +1,13 @@
-# The clients that load the servers: the one that costs as little as possible, curl, and commands that are no client at all.
+# The clients that load the servers: the one that costs as little as possible, curl, and commands that are no client
+# at all.
 #
-# Called by dataplane_rows and dataplane_contest. Guarantees: a load that is returned has moved every byte it should, and
-# every answer had the status it should have.
+# Called by dataplane_rows and dataplane_contest. Guarantees: a load that is returned has moved every byte it should,
+# and every answer had the status it should have.
 from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import tempfile
 from dataclasses import dataclass, field
@@ -105,18 +107,19 @@ class Command:
 
 def run(argv, standard_input):
     """Returns what a client prints and the processor time it took."""
-    before = os.times()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with open(standard_input) as lines:
         done = subprocess.run(argv, stdin=lines, capture_output=True, text=True, timeout=command.LIMIT_S)
-    after = os.times()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode != 0:
         raise Unfit(f"{os.path.basename(argv[0])}: exit code {done.returncode}: {last_line(done.stderr)}")
-    return done.stdout, after.children_user + after.children_system - before.children_user - before.children_system
+    return done.stdout, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def sha1_of_body(url):
-    """Digest of what a URL gives, by curl and sha1sum."""
-    with subprocess.Popen(["curl", "-sSk", "--fail", "--noproxy", "*", url], stdout=subprocess.PIPE) as curl:
+def sha1_of_body(url, between=None):
+    """Digest of what a URL gives, by curl and sha1sum. `between`: only these bytes, as in "0-99"."""
+    argv = ["curl", "-sSk", "--fail", "--noproxy", "*", *(["--range", between] if between else []), url]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as curl:
         digest = subprocess.run(["sha1sum"], stdin=curl.stdout, capture_output=True, text=True, check=True).stdout
     if curl.returncode != 0:
         raise Unfit(f"curl {url}: exit code {curl.returncode}")

@@ -1,8 +1,8 @@
 # A contest of the byte path: the same transfer through several servers, one after the other in every round.
 #
-# Called by dataplane; dataplane_rows makes the contests. Guarantees: every contender runs once per round, in the same order;
-# before it starts nothing waits to be written, and the source is in the page cache or, for a cold read, not at all; leases
-# and checks are outside the timing; what a contender did in its first round is checked.
+# Called by dataplane; dataplane_rows makes the contests. Guarantees: every contender runs once per round, in the same
+# order; before it starts nothing waits to be written, and the source is in the page cache or, for a cold read, not at
+# all; leases and checks are outside the timing; what a contender did in its first round is checked.
 from __future__ import annotations
 
 import os

@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import sys
 from dataclasses import dataclass
 from typing import Optional
 
@@ -42,6 +43,7 @@ class Hall:
     servers: dict
     missing: dict
     certificate: str
+    suite: str
     # A raw disk and the same as a streamOptimized VMDK, or why they are not there.
     disk: object
     stream: Optional[str]
@@ -55,7 +57,7 @@ class Hall:
     def sealed(self, method, length_bytes):
         """Over TLS. What is sent is short enough to stay in the cache of a core: the client copies it."""
         payload = {"payload": self.room.file("memory", SHORT_PAYLOAD)} if method == "put" else {}
-        return self.wharf(method, length_bytes, certificate=self.certificate, **payload)
+        return self.wharf(method, length_bytes, certificate=self.certificate, suite=self.suite, **payload)
 
     def contender(self, name, client, against=None, **more):
         made = Contender(name, client, self.servers.get(name), against=against, missing=self.missing.get(name), **more)
@@ -83,17 +85,22 @@ def put_contender(hall, name, place, client, tls=False, against=None):
 def get_contender(hall, name, client, tls=False, against=None, way="disk"):
     """One download of the source."""
     made = hall.contender(name, client, against)
-    source = hall.source()
     made.opened = lambda: made.server.get(way, [SOURCE], tls)
-
-    def check(_):
-        session = made.opened()
-        digest = sha1_of_body(session.urls[0])
-        session.close()
-        return None if digest == sha1_of(source) else f"it gave other bytes: SHA-1 {digest}"
-
-    made.check = check
+    made.check = lambda _: gives_others(made, hall.source())
     return made
+
+
+def gives_others(contender, source):
+    """What is wrong with what a server gives of a file, as curl sees it; None if nothing."""
+    session = contender.opened()
+    for line in {session.urls[0], session.urls[-1]}:
+        # As wharf-client reads it: a URL, and perhaps the first and the last byte.
+        url, *between = line.split()
+        digest = sha1_of_body(url, "-".join(between))
+        if digest != sha1_of(source, *map(int, between)):
+            return f"it gives other bytes: SHA-1 {digest}"
+    session.close()
+    return None
 
 
 def differs(path, payload, length_bytes):
@@ -114,9 +121,13 @@ def differs(path, payload, length_bytes):
 
 
 @functools.lru_cache(maxsize=None)
-def sha1_of(path):
+def sha1_of(path, first=0, last=None):
+    """Digest of a file, or of what is between two of its bytes."""
     digest = hashlib.sha1()
     with open(path, "rb") as file:
-        while piece := file.read(1 << 20):
+        file.seek(first)
+        left = last - first + 1 if last is not None else sys.maxsize
+        while piece := file.read(min(left, 1 << 20)):
             digest.update(piece)
+            left -= len(piece)
     return digest.hexdigest()

@@ -104,7 +104,7 @@ class Room:
 
     @contextlib.contextmanager
     def loop_device(self, length_bytes):
-        """A block device in memory, past the page cache, for as long as it is needed. Raises Unfit where there is none."""
+        """A block device in memory, past the page cache, for as long as it is needed. Unfit where there is none."""
         backing = os.path.join(self.memory, "device.img")
         with open(backing, "wb") as file:
             file.truncate(length_bytes)

@@ -8,8 +8,8 @@ from .dataplane_contest import Contest
 from .dataplane_hall import DIGESTED, NGINX, NGINX_THREADS, OURS, TOKIO, get_contender, put_contender
 
 SYNCED = (
-    "diskferry's bytes are on the disk before its answer, the peers' are not: `sync after` is what it takes afterwards, and "
-    "kernel threads then do it."
+    "diskferry's bytes are on the disk before its answer, the peers' are not: `sync after` is what it takes then. "
+    "Kernel threads do that; CPU+kernel has it."
 )
 OPENSSL = (
     "nginx uses this system's OpenSSL; versions before 3.2 have no VAES for GCM, and most of a lead over them is that. "
@@ -105,7 +105,7 @@ def get_cold(hall):
         hall.room.folders["disk"],
         sources=[hall.source()],
         cold=True,
-        notes=["Cold is this machine's page cache, made sure of before each run; the disk's host may have one of its own."],
+        notes=["Cold is this machine's page cache, made sure of before each run; the disk's host may have its own."],
     )
 
 
@@ -113,7 +113,7 @@ def put_tls(hall):
     client = hall.sealed("put", hall.sizes.one_bytes)
     return Contest(
         "put-tls",
-        "PUT TLS 1.3 (AES-256-GCM), verbatim, into memory (tmpfs)",
+        f"PUT TLS 1.3 ({hall.suite}-gcm), verbatim, into memory (tmpfs)",
         hall.sizes.one_bytes,
         puts(hall, "memory", client, [NGINX], tls=True),
         hall.room.folders["memory"],
@@ -125,7 +125,7 @@ def get_tls(hall):
     client = hall.sealed("get", hall.sizes.one_bytes)
     return Contest(
         "get-tls",
-        "GET TLS 1.3 (AES-256-GCM), from the page cache",
+        f"GET TLS 1.3 ({hall.suite}-gcm), from the page cache",
         hall.sizes.one_bytes,
         gets(hall, client, [NGINX], tls=True),
         hall.room.folders["disk"],

@@ -9,7 +9,8 @@ import os
 from .contest import comparing
 from .dataplane_clients import Command
 from .dataplane_contest import Contender, Contest
-from .dataplane_hall import NGINX, OURS, PAYLOAD, SOURCE, TARGET, differs, get_contender, put_contender
+from .dataplane_hall import NGINX, OURS, PAYLOAD, SOURCE, TARGET
+from .dataplane_hall import differs, get_contender, gives_others, put_contender
 
 MIB = 2**20
 NGINX_TWO = "nginx, 2 workers"
@@ -46,7 +47,7 @@ def put_raw(hall):
         room.folders["disk"],
         sources=[stream, hall.source()],
         notes=[
-            "Rates are of data: grains that are not all zero. Inflate: benches/ceiling, two threads, from memory to memory, "
+            "Rates are of data: grains that are not all zero. Inflate: benches/ceiling, two threads, memory to memory, "
             "its own clock. Write: dd writes as many bytes past the page cache in one piece, and syncs."
         ],
     )
@@ -65,6 +66,8 @@ def device(hall):
         contenders.append(put)
     get = hall.contender(f"{OURS} GET", hall.wharf("get", length_bytes))
     get.opened = lambda: hall.servers[OURS].get("device", [""], form="raw", query=query)
+    # What the last PUT has left there.
+    get.check = lambda _: gives_others(get, hall.device)
     contenders.append(get)
     dd = ["dd", f"if={hall.source()}", f"of={hall.device}", "bs=1M", f"count={length_bytes // MIB}"]
     dd += ["oflag=direct", "conv=fsync,notrunc"]
@@ -116,8 +119,8 @@ def streams(hall, key, title, total_bytes, method):
         hall.room.folders["disk"],
         sources=[hall.source()] if method == "get" else [],
         notes=[
-            "share: the slowest stream's bytes over the fastest's when the first of them ended, and the fastest's time over "
-            "the slowest's."
+            "share: the slowest stream's bytes over the fastest's when the first of them ended (of a PUT, what the "
+            "kernel had taken), and the fastest's time over the slowest's."
         ],
     )
 
@@ -143,6 +146,7 @@ def many_gets(hall, made, count, length_bytes):
         return session
 
     made.opened = opened
+    made.check = lambda _: gives_others(made, hall.source())
 
 
 def relay(hall):

@@ -1,11 +1,12 @@
 # The servers whose byte paths are compared: diskferry, nginx, a plain tokio copy server, and haproxy as a relay.
 #
-# Called by dataplane. Every one of them serves the same folders of the room, on ports of the room's own loopback, and is
-# stopped when the caller leaves. A session is what one run needs of a server: its URLs, and what ends it.
+# Called by dataplane. Every one of them serves the same folders of the room, on ports of the room's own loopback, and
+# is stopped when the caller leaves. A session is what one run needs of a server: its URLs, and what ends it.
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -21,7 +22,8 @@ START_LIMIT_S = 20
 NGINX_PORTS = {1: (8081, 8441), 2: (8082, 8442)}
 HAPROXY_PORT, TOKIO_PORT = 8083, 8084
 
-# The body is kept in memory up to client_body_buffer_size and written in pieces of that size otherwise.
+# Bodies are written in pieces of client_body_buffer_size. Of 16k (the default), 128k and 1m the last costs the least
+# here.
 NGINX_CONFIGURATION = """\
 user root;
 worker_processes {workers};
@@ -51,14 +53,17 @@ http {{
 """
 NGINX_BODY_BUFFER = "1m"
 
+# splice-auto hardly ever splices here; asked to, with large pipes and enough of them, haproxy costs a fifth.
 HAPROXY_CONFIGURATION = """\
 global
   maxconn 2048
+  maxpipes 2048
   nbthread 1
   tune.pipesize 1048576
 defaults
   mode tcp
-  option splice-auto
+  option splice-request
+  option splice-response
   timeout connect 5s
   timeout client 60s
   timeout server 60s
@@ -125,9 +130,11 @@ class Files:
 
 
 @contextlib.contextmanager
-def ferry(room, checksum, device):
-    """diskferry with the room's folders, and the device if there is one, as datastores. Digests: "none", or its default."""
+def ferry(room, checksum=None, device=None, identity=None):
+    """diskferry with the room's folders, and the device if there is one, as datastores. `checksum`: if not its default.
+    `identity`: certificate and key, if not its own."""
     more = f'[lease]\nchecksum = "{checksum}"\n' if checksum else ""
+    more += '[tls]\ncertificate = "{}"\nkey = "{}"\n'.format(*identity) if identity else ""
     for place, folder in room.folders.items():
         more += f'[datastore.{place}]\npath = "{folder}"\n'
     if device:
@@ -179,6 +186,15 @@ def unsuited_nginx():
         if wanted not in said:
             return f"this nginx was built without {wanted}"
     return None
+
+
+def nginx_version():
+    """With the OpenSSL it runs on; None without nginx."""
+    if machine.lacks("nginx"):
+        return None
+    said = subprocess.run(["nginx", "-V"], capture_output=True, text=True).stderr
+    # Built with one version, and perhaps running with a newer one.
+    return ", ".join(re.findall("nginx version: (.*)", said) + re.findall(r"OpenSSL [0-9]\S*", said)[-1:])
 
 
 @contextlib.contextmanager

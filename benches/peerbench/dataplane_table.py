@@ -9,7 +9,8 @@ from . import report
 from .dataplane_contest import rate, server_cost, whole_cost
 
 MIB = 2**20
-HEADINGS = ["", "client", "GB/s", "min..max", "CPU-s/GiB", "kernel", "client's", "peak MiB", "rate", "CPU", "CPU+kernel"]
+HEADINGS = ["", "client", "GB/s", "min..max", "CPU-s/GiB", "kernel", "client's", "peak MiB"]
+HEADINGS += ["rate", "CPU", "CPU+kernel"]
 SETTLE, SHARE = "sync after, s", "share"
 
 
@@ -27,7 +28,11 @@ def show(results):
         if not result.measured:
             print(f"  NOT MEASURED  {result.contender.label}: {result.absent()}")
     checked = sum(result.checked for result in results.all())
-    notes = [f"contents checked: {checked} of {len(measured)}; rate, CPU: ours over this row's, medians of the rounds"]
+    checkable = sum(result.contender.check is not None for result in measured)
+    notes = [
+        f"contents checked: {checked} of {checkable}; rate, CPU: ours over this row's (of a row of ours: it over the "
+        "first), medians of the rounds"
+    ]
     report.notes(notes + contest.notes)
 
 

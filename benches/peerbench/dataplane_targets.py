@@ -1,7 +1,7 @@
 # What was promised for the byte path, and whether a run kept it.
 #
-# Called by dataplane. A rate is met if the median over the rounds of ours over theirs is; processor time likewise, of the
-# server's processes (what the kernel's threads took is in the table and in the JSON).
+# Called by dataplane. A rate is met if the median over the rounds of ours over theirs is; processor time likewise, of
+# the server's processes (what the kernel's threads took is in the table and in the JSON).
 from __future__ import annotations
 
 import statistics
@@ -46,8 +46,7 @@ def judge(found):
 
 def against_peers(results, key, client, peers, least_rate, most_cpu):
     ours = f"{hall.OURS} ({client})"
-    measured = [peer for peer in (f"{name} ({client})" for name in peers) if results.get(peer) and results[peer].measured]
-    rates = {peer: results.ratios(ours, peer, rate) for peer in measured}
+    rates = {peer: results.ratios(ours, peer, rate) for peer in (f"{name} ({client})" for name in peers)}
     rates = {peer: ratios for peer, ratios in rates.items() if ratios}
     texts = f"{key} ({client}): rate >= {least_rate}x", f"{key} ({client}): CPU <= {most_cpu}x"
     if not rates:

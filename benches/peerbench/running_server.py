@@ -1,8 +1,8 @@
 # A diskferry server of one's own: free ports of loopback, its state and datastore in a new directory, leases through
 # its admin API.
 #
-# Called by server_rounds and dataplane_servers. Guarantees: whatever happens to the caller, Ctrl-C included, the server is stopped and its
-# directory removed.
+# Called by server_rounds and dataplane_servers. Guarantees: whatever happens to the caller, Ctrl-C included, the
+# server is stopped and its directory removed.
 from __future__ import annotations
 
 import contextlib
@@ -112,7 +112,7 @@ class RunningServer:
 
 @contextlib.contextmanager
 def started(program, folder, more=DATASTORES):
-    """A server whose directory is a new one in `folder`, for as long as it is needed. `more`: the rest of its settings."""
+    """A server whose directory is a new one in `folder`, for as long as it is needed. `more`: its other settings."""
     root = tempfile.mkdtemp(prefix="server-", dir=folder)
     process = None
     try:
