@@ -56,7 +56,7 @@ alike. "wharf" is the client in benches/wharf: sendfile from memory for PUT, MSG
 records. Two cores carry everything.
 
 Contents of every target are compared once per row with what was sent, and every source once with what curl gets.
-""" % textwrap.fill(", ".join(ROWS), 118)
+""" % textwrap.fill(", ".join(ROWS), 118, break_on_hyphens=False)
 
 
 def describe(parts):
@@ -82,6 +82,8 @@ def run(arguments):
     """Returns the exit code."""
     if arguments.inside:
         return inside(arguments)
+    if os.geteuid() != 0:
+        raise Unfit("dataplane needs namespaces, mounts and loop devices: run it as root")
     folder = os.path.realpath(arguments.dir or machine.kept_folder())
     os.makedirs(folder, exist_ok=True)
     sizes = QUICK if arguments.quick else FULL
@@ -101,7 +103,7 @@ def run(arguments):
 def no_new_services():
     """What is installed here is measured, not started: Debian's packages ask this file."""
     policy = "/usr/sbin/policy-rc.d"
-    if os.geteuid() != 0 or os.path.exists(policy):
+    if os.path.exists(policy):
         yield
         return
     with open(policy, "w") as script:

@@ -190,20 +190,16 @@ fn together(mut streams: Vec<(usize, Plain<'_>)>, race: &Race) -> Result<Vec<End
         for event in events.drain(..) {
             let at = event.data.u64() as usize;
             let (stream, plain) = &mut streams[at];
-            let wanted = match plain.step(&mut sink)? {
-                Step::Again => interests[at],
-                Step::WaitToSend => epoll::EventFlags::OUT,
-                Step::WaitToReceive => epoll::EventFlags::IN,
-                Step::Done => {
-                    race.moved(*stream, plain.moved_bytes);
-                    race.ended();
-                    epoll::delete(&poll, &plain.socket)?;
-                    let (bytes, status) = (plain.moved_bytes, plain.status);
-                    ended.push(Ended { stream: *stream, at: Instant::now(), bytes, status });
-                    continue;
-                }
-            };
+            let step = plain.step(&mut sink)?;
             race.moved(*stream, plain.moved_bytes);
+            if matches!(step, Step::Done) {
+                race.ended();
+                epoll::delete(&poll, &plain.socket)?;
+                let (bytes, status) = (plain.moved_bytes, plain.status);
+                ended.push(Ended { stream: *stream, at: Instant::now(), bytes, status });
+                continue;
+            }
+            let wanted = if plain.sends() { epoll::EventFlags::OUT } else { epoll::EventFlags::IN };
             if wanted != interests[at] {
                 interests[at] = wanted;
                 watch(&poll, plain, at, wanted)?;

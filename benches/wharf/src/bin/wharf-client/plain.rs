@@ -1,6 +1,6 @@
 //! One stream on a plain socket, as a state machine that moves a bounded number of bytes at a time.
 //!
-//! Called by `fleet`. On a blocking socket a step waits; on a non-blocking one it says what for. A body never enters this
+//! Called by `fleet`. On a blocking socket a step waits; on a non-blocking one it says so. A body never enters this
 //! program: sendfile takes it from the page cache, MSG_TRUNC drops it in the kernel.
 
 use std::net::TcpStream;
@@ -17,10 +17,8 @@ const ANSWER_BYTES: usize = 2048;
 
 pub enum Step {
     Again,
-    /// Nothing can be sent now.
-    WaitToSend,
-    /// Nothing has come.
-    WaitToReceive,
+    /// Nothing can be sent now, or nothing has come.
+    Wait,
     Done,
 }
 
@@ -61,9 +59,14 @@ impl<'order> Plain<'order> {
         }
     }
 
+    /// Whether the next step sends; if not, it receives.
+    pub fn sends(&self) -> bool {
+        matches!(self.state, State::Request { .. } | State::SendBody)
+    }
+
     fn send_request(&mut self, sent_bytes: usize) -> Result<Step, Failure> {
         let sent = rustix::net::send(&self.socket, &self.request[sent_bytes..], SendFlags::NOSIGNAL);
-        let Some(count) = now(sent)? else { return Ok(Step::WaitToSend) };
+        let Some(count) = now(sent)? else { return Ok(Step::Wait) };
         let sent_bytes = sent_bytes + count;
         self.state = match (&self.order.method, sent_bytes == self.request.len()) {
             (_, false) => State::Request { sent_bytes },
@@ -86,7 +89,7 @@ impl<'order> Plain<'order> {
                 }
                 Ok(Step::Again)
             }
-            Ok(None) => Ok(Step::WaitToSend),
+            Ok(None) => Ok(Step::Wait),
             // The server has closed: its answer, if there is one, says why.
             Err(error) => match self.receive_answer() {
                 Ok(_) => Err(format!("{}: answered {} before the body's end", self.target.path, self.status).into()),
@@ -98,7 +101,7 @@ impl<'order> Plain<'order> {
     fn receive_answer(&mut self) -> Result<Step, Failure> {
         let mut piece = [0; ANSWER_BYTES];
         let received = rustix::net::recv(&self.socket, &mut piece[..], RecvFlags::empty()).map(|(count, _)| count);
-        let Some(count) = now(received)? else { return Ok(Step::WaitToReceive) };
+        let Some(count) = now(received)? else { return Ok(Step::Wait) };
         if count == 0 {
             return Err(format!("{}: closed without an answer", self.target.path).into());
         }
@@ -132,7 +135,7 @@ impl<'order> Plain<'order> {
         let most = usize::try_from(self.order.bytes - self.moved_bytes)?.min(sink.len());
         let received = rustix::net::recv(&self.socket, &mut sink[..most], RecvFlags::TRUNC).map(|(_, count)| count);
         match now(received)? {
-            None => Ok(Step::WaitToReceive),
+            None => Ok(Step::Wait),
             Some(0) => Err(format!("{}: closed after {} bytes", self.target.path, self.moved_bytes).into()),
             Some(count) => {
                 self.moved_bytes += count as u64;
