@@ -67,6 +67,20 @@ class Sample:
     share_at_first_end: Optional[float] = None
     share_over_time: Optional[float] = None
 
+    def as_json(self):
+        return {
+            "wallSeconds": self.wall_s,
+            "serverCpuSeconds": self.server_s,
+            "kernelCpuSeconds": self.kernel_s,
+            "clientCpuSeconds": self.client_s,
+            "peakBytes": self.peak_bytes,
+            "othersPercent": self.others_percent,
+            "settleSeconds": self.settle_s,
+            "settleKernelCpuSeconds": self.settle_kernel_s,
+            "shareAtFirstEnd": self.share_at_first_end,
+            "shareOverTime": self.share_over_time,
+        }
+
 
 @dataclass
 class Result:
@@ -103,7 +117,7 @@ class Result:
             "dataBytes": self.data_bytes,
             "checked": self.checked,
             **({} if self.measured else {"absent": self.absent()}),
-            "samples": [vars(sample) for sample in self.samples],
+            "samples": [sample.as_json() for sample in self.samples],
         }
 
 

@@ -29,11 +29,7 @@ def show(results):
             print(f"  NOT MEASURED  {result.contender.label}: {result.absent()}")
     checked = sum(result.checked for result in results.all())
     checkable = sum(result.contender.check is not None for result in measured)
-    notes = [
-        f"contents checked: {checked} of {checkable}; rate, CPU: ours over this row's (of a row of ours: it over the "
-        "first), medians of the rounds"
-    ]
-    report.notes(notes + contest.notes)
+    report.notes([f"contents checked: {checked} of {checkable}", *contest.notes])
 
 
 def line(results, result, extra):
