@@ -1,7 +1,7 @@
 # Runs one command and measures it: wall clock, processor time, peak memory.
 #
-# Called by contest and server_rounds; running_server takes its peak memory. Everything the process and its threads
-# spend is counted (the kernel's own flusher threads are not).
+# Called by contest, server_rounds and dataplane_clients; running_server and dataplane_meters take its peak memory.
+# Everything the process and its threads spend is counted (the kernel's own flusher threads are not).
 from __future__ import annotations
 
 import os

@@ -1,6 +1,7 @@
 # A contest: several commands that do the same work on the same disk, run one after the other in every round.
 #
-# Called by codec; server_rounds takes its checks. Guarantees: every row runs once per round, in the same order; a row
+# Called by codec; server_rounds and the dataplane parts take its checks and its progress line.
+# Guarantees: every row runs once per round, in the same order; a row
 # starts with its source in the page cache, no target, and nothing of the row before it waiting to be written; what a
 # row made in its first round is checked.
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # The disks that are converted: a real file system full of this machine's files, and the extremes.
 #
-# Called by codec, server, contest and server_rounds. Disks are made once and kept between runs; one that is half made
-# is made again.
+# Called by codec, server, contest, server_rounds and the dataplane parts. Disks are made once and kept between runs;
+# one that is half made is made again.
 from __future__ import annotations
 
 import hashlib

@@ -1,6 +1,6 @@
 # The machine: what is installed and built, which versions, how busy it is.
 #
-# Called by codec and server.
+# Called by codec, server and dataplane.
 from __future__ import annotations
 
 import datetime

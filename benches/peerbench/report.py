@@ -1,6 +1,6 @@
 # What is printed and kept: tables of contests, verdicts on targets, the results as JSON.
 #
-# Called by codec and server.
+# Called by codec, server, dataplane and dataplane_table.
 from __future__ import annotations
 
 import json

@@ -1,8 +1,8 @@
 # A diskferry server of one's own: free ports of loopback, its state and datastore in a new directory, leases through
 # its admin API.
 #
-# Called by server_rounds. Guarantees: whatever happens to the caller, Ctrl-C included, the server is stopped and its
-# directory removed.
+# Called by server_rounds and dataplane_servers. Guarantees: whatever happens to the caller, Ctrl-C included, the
+# server is stopped and its directory removed.
 from __future__ import annotations
 
 import contextlib
@@ -34,6 +34,9 @@ lease_urls = "http"
 control_plain = true
 [state]
 dir = "state"
+"""
+# A directory in the server's own, unless the caller names others.
+DATASTORES = """\
 [datastore.default]
 path = "datastore"
 """
@@ -44,6 +47,8 @@ class Lease:
     id: str
     # Where its only disk is sent to or fetched from.
     url: str
+    # The same over TLS.
+    tls_url: str
 
 
 class RunningServer:
@@ -51,6 +56,7 @@ class RunningServer:
         self.pid = process.pid
         self.root = root
         self.engine = said["engine"]
+        self.data, self.data_tls = said["data"], said["data_tls"]
         self.admin = said["control"].replace("https:", "http:") + "/admin/v1"
         with open(said["admin_token_file"]) as token:
             self.token = token.read().strip()
@@ -61,17 +67,21 @@ class RunningServer:
         """Where the raw target `path` is on this machine."""
         return os.path.join(self.root, "datastore", path)
 
-    def import_lease(self, path, capacity_bytes):
-        return self.lease("import", {"capacityBytes": capacity_bytes}, path)
+    def import_lease(self, path, capacity_bytes, datastore="default", form="raw"):
+        return self.lease("import", {"capacityBytes": capacity_bytes}, path, datastore, form)
 
-    def export_lease(self, path):
-        return self.lease("export", {}, path)
+    def export_lease(self, path, datastore="default", form="raw"):
+        return self.lease("export", {}, path, datastore, form)
 
-    def lease(self, kind, size, path):
-        target = {"datastore": "default", "path": path, "form": "raw"}
+    def lease(self, kind, size, path, datastore, form):
+        target = {"datastore": datastore, "path": path, "form": form}
         disk = {"name": DISK_NAME, "target": target, **size}
-        made = self.ask("/leases", {"kind": kind, "entity": path, "disks": [disk]})
-        return Lease(made["id"], made["info"]["deviceUrl"][0]["url"])
+        made = self.ask("/leases", {"kind": kind, "entity": path or datastore, "disks": [disk]})
+        if made["state"] != "ready":
+            raise Unfit(f"a lease is {made['state']}: {made.get('error') or made}")
+        url = made["info"]["deviceUrl"][0]["url"]
+        path_of_url = url.split("/", 3)[3]
+        return Lease(made["id"], url, f"{self.data_tls.rstrip('/')}/{path_of_url}")
 
     def complete(self, lease):
         """Ends a lease whose disk has gone through."""
@@ -101,15 +111,15 @@ class RunningServer:
 
 
 @contextlib.contextmanager
-def started(program, folder):
-    """A server whose directory is a new one in `folder`, for as long as it is needed."""
+def started(program, folder, more=DATASTORES):
+    """A server whose directory is a new one in `folder`, for as long as it is needed. `more`: its other settings."""
     root = tempfile.mkdtemp(prefix="server-", dir=folder)
     process = None
     try:
         os.mkdir(os.path.join(root, "datastore"))
         configuration = os.path.join(root, "diskferry.toml")
         with open(configuration, "w") as written:
-            written.write(CONFIGURATION)
+            written.write(CONFIGURATION + more)
         log = os.path.join(root, "log")
         with open(log, "wb") as said:
             # In a session of its own: Ctrl-C is for this program, which stops it.

@@ -103,6 +103,9 @@ fn is_root(path: &str) -> bool {
             // The fuzz targets are a package of their own.
             | ["tests", "fuzz", "lib.rs"]
             | ["tests", "fuzz", "targets", _]
+            // So are the load programs of the benchmark.
+            | ["benches", "wharf", "src", "bin", _]
+            | ["benches", "wharf", "src", "bin", _, "main.rs"]
     )
 }
 
