@@ -41,7 +41,7 @@ run_check() {
 
 checks() {
     local group file
-    group=$(sed -nE 's/.*guest_group=([a-z]+).*/\1/p' /proc/cmdline)
+    group=$(sed -nE 's/.*guest_group=([a-z0-9]+).*/\1/p' /proc/cmdline)
     for file in /guest/checks/{first,$group,last}.bash; do
         sed -nE "s|^check_([a-z0-9_]+)\(\).*|$file \1|p" "$file"
     done

@@ -29,7 +29,7 @@ check_lease_command() {
     use main
     import lease/disk-0.bin 1048576
     local lease=(diskferry lease --server "$control" --token-file "$token_file")
-    "${lease[@]}" list | grep -qF "$id" || fail "diskferry lease list does not show $id"
+    [[ "$("${lease[@]}" list)" = *"$id"* ]] || fail "diskferry lease list does not show $id"
     "${lease[@]}" abort "$id" >/dev/null || fail "diskferry lease abort failed"
     same "$(show .state)" error "state after the abort"
 }

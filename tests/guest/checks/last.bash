@@ -6,7 +6,7 @@ check_no_descriptor_is_lost() {
     wait_until 15 "the last connection's end" idle
     local sockets
     # Three listeners; the control plane may keep a connection or two open.
-    sockets=$(find "/proc/$(cat "$home/pid")/fd" -lname 'socket:*' | wc -l)
+    sockets=$(ls -l "/proc/$(cat "$home/pid")/fd" | grep -c 'socket:' || true)
     [ "$sockets" -le 12 ] || fail "$sockets sockets are open although nobody is connected"
     same "$(kernel_sessions)" 0 "TLS sessions of the kernel that are still open"
 }
@@ -25,6 +25,6 @@ check_server_drains() {
 
 check_kernel_has_no_complaints() {
     local complaint
-    complaint=$(dmesg | grep -E 'BUG:|Oops|WARNING:|Call Trace|blocked for more than' | head -n 1)
+    complaint=$(dmesg | grep -E 'BUG:|Oops|WARNING:|Call Trace|blocked for more than' | head -n 1 || true)
     [ -z "$complaint" ] || fail "$complaint"
 }
