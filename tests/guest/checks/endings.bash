@@ -45,7 +45,7 @@ check_tls12_close_notify_inside_upload() { close_notify_inside -tls1_2 notify12;
 check_client_drops_inside_upload() {
     use main
     import drop/disk-0.bin $small
-    curl -sk --limit-rate 500k -m 30 -T "$(blob 4)" -o /dev/null "$url" &
+    curl -sk --limit-rate 100k -m 30 -T "$(blob 4)" -o /dev/null "$url" &
     local client=$!
     wait_until 10 "the upload's first bytes" moving_over 100000
     kill -9 $client
@@ -57,7 +57,7 @@ check_client_drops_inside_download() {
     use main
     cp "$(blob 16)" "$store/dropped.bin"
     export_file dropped.bin
-    curl -sk --limit-rate 500k -m 30 -o /dev/null "$url" &
+    curl -sk --limit-rate 100k -m 30 -o /dev/null "$url" &
     local client=$!
     wait_until 10 "the download's first bytes" moving_over 100000
     kill -9 $client
@@ -108,7 +108,7 @@ check_key_update_does_not_hang() {
 check_abort_cuts_tls_upload() {
     use main
     import aborted/disk-0.bin $((16 << 20))
-    curl -sk --limit-rate 500k -m 30 -T "$(blob 16)" -o "$state_dir/aborted" -w '%{http_code}' "$url" >"$state_dir/aborted.status" &
+    curl -sk --limit-rate 100k -m 30 -T "$(blob 16)" -o "$state_dir/aborted" -w '%{http_code}' "$url" >"$state_dir/aborted.status" &
     local client=$!
     wait_until 10 "the upload's first bytes" moving_over 100000
     abort

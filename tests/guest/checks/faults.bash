@@ -52,11 +52,13 @@ failing_disk() {
     local from client status fault
     flaky_works
     import_disk flaky $((64 << 20))
+    # Whatever comes of it, the next check finds a disk that works and that nobody holds.
+    trap 'flaky_works; abort' EXIT
     from=$url
     [ "$1" = tls ] || from=$(plain_url)
-    curl -sk --limit-rate 16M -m 40 -T "$(blob 64)" -o "$state_dir/flaky" -w '%{http_code}' "$from" >"$state_dir/flaky.status" &
+    curl -sk --limit-rate 2M -m 40 -T "$(blob 64)" -o "$state_dir/flaky" -w '%{http_code}' "$from" >"$state_dir/flaky.status" &
     client=$!
-    wait_until 20 "the upload's first bytes" moving_over $((4 << 20))
+    wait_until 20 "the upload's first bytes" moving_over $((1 << 20))
     flaky_fails
     wait $client || true
     flaky_works
