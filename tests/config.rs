@@ -184,6 +184,19 @@ const BAD: &[(&str, &[&str])] = &[
             "20:8: gone: No such file or directory (os error 2); make the directory first, or mend the path",
         ],
     ),
+    (
+        "[lease]\nmin_rate_bytes_per_s = 2000000\nmax_rate_bytes_per_s = 1000000\n[data]\nmax_rate_bytes_per_s = 1\n",
+        &[
+            "3:1: transfers may not be faster than 1000000 bytes per second but must not be slower than 2000000; raise \
+             `max_rate_bytes_per_s` in [lease] or lower `min_rate_bytes_per_s` in [lease]",
+            "5:24: `max_rate_bytes_per_s = 1` is too slow to be kept evenly; choose at least 65536, or 0 for no limit",
+        ],
+    ),
+    (
+        "[lease]\nmin_rate_bytes_per_s = 2000000\n[data]\nmax_rate_bytes_per_s = 1000000\n",
+        &["4:1: transfers may not be faster than 1000000 bytes per second but must not be slower than 2000000; raise \
+             `max_rate_bytes_per_s` in [data] or lower `min_rate_bytes_per_s` in [lease]"],
+    ),
     ("[listen]\n[listen]\n", &["2:2: not valid TOML: duplicate key; mend the syntax; see https://toml.io"]),
     ("[[listen]]\ndata = \"127.0.0.1:1\"\n", &["1:3: `listen` is a section; write it as [listen]"]),
 ];

@@ -195,6 +195,7 @@ impl Checks<'_> {
             let message = format!("`{key} = {}` is too slow to be kept evenly", field.value);
             let remedy = format!("choose at least {PACE_RATE_MIN_BYTES_PER_S}, or 0 for no limit");
             self.report.mistake(&field.span, message, remedy);
+            return 0;
         }
         field.value
     }

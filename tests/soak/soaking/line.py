@@ -33,10 +33,10 @@ TLS = tls_context()
 
 
 class Line:
-    def __init__(self, address, tls, receive_buffer=None):
+    def __init__(self, address, tls, receive_buffer=None, send_buffer=SEND_BUFFER):
         self.socket = socket.socket()
         self.socket.settimeout(LIMIT_S)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.tls = tls

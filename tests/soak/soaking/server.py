@@ -32,10 +32,16 @@ dir = "state"
 stall_timeout_s = {stall_s}
 [data]
 engine = "{engine}"
-memory_mib = 16
+threads = {threads}
+memory_mib = {memory_mib}
 [datastore.default]
 path = "datastore"
 """
+
+# So many threads and so much memory, whatever the machine: buffers are touched one after the other, and a run of seconds must have
+# touched them all before it is judged.
+THREADS = {"uring": 2, "blocking": 4, "auto": 2}
+MEMORY_MIB = 32
 
 Sample = collections.namedtuple("Sample", "at_s resident_bytes files sockets pipes others threads journal_bytes leases")
 
@@ -66,7 +72,8 @@ class Server:
         os.mkdir(self.datastore)
         configuration = os.path.join(self.root, "diskferry.toml")
         with open(configuration, "w") as file:
-            file.write(CONFIGURATION.format(engine=engine, stall_s=STALL_S))
+            memory_mib = MEMORY_MIB // THREADS[engine]
+            file.write(CONFIGURATION.format(engine=engine, stall_s=STALL_S, threads=THREADS[engine], memory_mib=memory_mib))
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen([program, "serve", "--config", configuration], stdout=subprocess.PIPE,
                                             stderr=log, env={**os.environ, "DISKFERRY_LOG": "info"})

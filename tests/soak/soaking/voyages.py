@@ -277,6 +277,38 @@ def aborted(crossing):
     nothing_stored(crossing, [order])
 
 
+def aborted_while_sending(crossing):
+    """Clients that send as fast as they can and listen to nothing must hear of the end as well."""
+    order = Order(crossing)
+    lease = crossing.lease("import", [order.spec()])
+    aborted_at = []
+
+    def abort():
+        time.sleep(crossing.rng.random() * 0.03)
+        aborted_at.append(time.monotonic())
+        try:
+            crossing.server.abort(lease)
+        finally:
+            crossing.server.hang_up()
+
+    operator = threading.Thread(target=abort)
+    with crossing.line(send_buffer=4 << 20) as line:
+        line.head("PUT", lease.paths[0] + order.query, [("Content-Length", len(order.body))])
+        operator.start()
+        try:
+            line.send(order.body)
+            # The body may have been faster than the abort; then the connection lives on.
+            line.answer()
+        except (Cut, socket.timeout):
+            pass
+        ended_at = time.monotonic()
+    operator.join()
+    took = ended_at - aborted_at[0]
+    expect(took < 5, f"a client that was sending heard of the abort after {took:.1f} s")
+    expect(crossing.server.state(lease)["state"] == "error", "an aborted lease is not in error")
+    nothing_stored(crossing, [order])
+
+
 def stalled(crossing):
     order = Order(crossing)
     lease = crossing.lease("import", [order.spec()])
@@ -522,5 +554,5 @@ def noise(crossing):
 
 # How often each is chosen; a stalled client takes its thread for seconds.
 VOYAGES = [(one_disk, 6), (two_disks, 2), (slow_writer, 2), (reset_then_again, 4), (half_closed, 2),
-           (half_closed_behind_the_body, 2), (aborted, 4), (stalled, 0.5), (broken_line, 4), (in_parts, 3), (damaged, 3),
+           (half_closed_behind_the_body, 2), (aborted, 3), (aborted_while_sending, 4), (stalled, 0.5), (broken_line, 4), (in_parts, 3), (damaged, 3),
            (wrong_ticket, 2), (noise, 2)]
