@@ -120,7 +120,8 @@ impl KernelSuites {
         let mut refusal = None;
         for (row, version) in suites.0.iter_mut().zip(VERSIONS) {
             for (can, cipher) in row.iter_mut().zip(CIPHERS) {
-                let (near, _far) = connection().map_err(|error| format!("no loopback connection to try on: {error}"))?;
+                let (near, _far) =
+                    connection().map_err(|error| format!("no loopback connection to try on: {error}"))?;
                 let keys = || TlsKeys { key: Zeroizing::default(), iv: Zeroizing::default(), sequence: 0 };
                 let secrets = TlsSecrets { version, cipher, tx: keys(), rx: keys() };
                 match take_over(near.as_fd(), &secrets) {

@@ -312,7 +312,9 @@ fn end(kernel: &KernelTls, error: DiskError) -> Result<usize, DiskError> {
     }
     match kernel.control_record()? {
         ControlRecord::Goodbye => return Ok(0),
-        ControlRecord::KeyUpdate => tracing::info!("connection closed: the client sent a KeyUpdate, which kernel TLS cannot follow"),
+        ControlRecord::KeyUpdate => {
+            tracing::info!("connection closed: the client sent a KeyUpdate, which kernel TLS cannot follow")
+        }
         record => tracing::debug!(?record, "TLS connection ended"),
     }
     Err(DiskError::Closed)

@@ -35,7 +35,10 @@ impl NfcMetrics {
         let handshakes_failed =
             IntCounter::new("diskferry_nfc_handshakes_failed_total", "TLS handshakes that did not succeed.")?;
         let tls_connections = IntCounterVec::new(
-            Opts::new("diskferry_tls_connections_total", "TLS connections of the data plane, by who protects their records."),
+            Opts::new(
+                "diskferry_tls_connections_total",
+                "TLS connections of the data plane, by who protects their records.",
+            ),
             &["records", "version"],
         )?;
         let handshakes_resumed =

@@ -158,12 +158,7 @@ impl Sealer {
     ///
     /// # Errors
     /// [`RecordError::TooLong`] for a payload that is no fragment or does not fit; nothing is spent then.
-    pub(super) fn seal(
-        &mut self,
-        content: Content,
-        payload: &[u8],
-        target: &mut [u8],
-    ) -> Result<usize, RecordError> {
+    pub(super) fn seal(&mut self, content: Content, payload: &[u8], target: &mut [u8]) -> Result<usize, RecordError> {
         let record_bytes = payload.len() + self.overhead_bytes();
         let Some(target) = target.get_mut(..record_bytes).filter(|_| payload.len() <= TLS_FRAGMENT_BYTES) else {
             return Err(RecordError::TooLong);
@@ -179,7 +174,9 @@ impl Sealer {
         let key = &keys.key;
         let once = Nonce::assume_unique_for_key(nonce);
         let sealed = match keys.form {
-            Form::Tls13 => key.seal_out_of_place_scatter(once, Aad::from(header), payload, ciphertext, &[content], back),
+            Form::Tls13 => {
+                key.seal_out_of_place_scatter(once, Aad::from(header), payload, ciphertext, &[content], back)
+            }
             form => {
                 if form == Form::Tls12Gcm {
                     front[HEADER_BYTES..].copy_from_slice(&nonce[NONCE_BYTES - EXPLICIT_BYTES..]);
@@ -279,8 +276,7 @@ impl Opener {
         };
         if self.0.form == Form::Tls12Gcm {
             // Each side numbers its own nonces as it likes.
-            nonce[NONCE_BYTES - EXPLICIT_BYTES..]
-                .copy_from_slice(&record[HEADER_BYTES..HEADER_BYTES + EXPLICIT_BYTES]);
+            nonce[NONCE_BYTES - EXPLICIT_BYTES..].copy_from_slice(&record[HEADER_BYTES..HEADER_BYTES + EXPLICIT_BYTES]);
         }
         Ok((Nonce::assume_unique_for_key(nonce), aad))
     }

@@ -431,8 +431,7 @@ fn key_updates_are_followed_and_answered_once() {
 fn other_handshake_messages_are_refused() {
     let refused = Reading::Failed(SessionError::Record(RecordError::Unexpected));
     for suite in suites() {
-        let messages: [&[u8]; 5] =
-            [&[24, 0, 0, 1, 2], &[24, 0, 0, 1, 0, 0], &[24, 0, 0], &[1, 0, 0, 0], &[4, 0, 0, 0]];
+        let messages: [&[u8]; 5] = [&[24, 0, 0, 1, 2], &[24, 0, 0, 1, 0, 0], &[24, 0, 0], &[1, 0, 0, 0], &[4, 0, 0, 0]];
         for message in messages {
             let (mut sealer, _, mut session) = connect_raw(suite);
             let cipher = record(&mut sealer, HANDSHAKE, message);
