@@ -170,6 +170,9 @@ pub const TLS_FRAGMENT_BYTES: usize = 16 * 1024;
 /// Payload sealed into one pooled buffer and sent at once: eight full records, which stay in a core's own cache. Sixteen with
 /// their headers would not fit a buffer.
 pub const TLS_SEAL_BYTES: usize = 8 * TLS_FRAGMENT_BYTES;
+/// Payload encrypted by the kernel on one connection before it is not kept for another request: half of the 2^24 full records that
+/// an AES-GCM key may protect. One answer may be longer and is not broken off.
+pub const KERNEL_KEY_BYTES: u64 = (1 << 23) * TLS_FRAGMENT_BYTES as u64;
 /// Most TLS records in a row without payload (empty ones, key updates, warnings); honest clients send one.
 pub const TLS_BARREN_RECORDS: u32 = 32;
 /// Most of a TLS handshake that may wait for its rest; a client's longest message is its ClientHello, of 2 KiB with post-quantum

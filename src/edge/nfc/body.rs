@@ -218,5 +218,6 @@ impl<E: Engine> Outlet<E> for ResponseBody<'_, E> {
 
     fn advance(&mut self, bytes: u64) {
         self.sent_bytes += bytes;
+        self.channel.advance(bytes);
     }
 }

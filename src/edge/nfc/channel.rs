@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::metrics::NfcMetrics;
 use super::tls::{Negotiated, RecordStream, shake_hands};
-use crate::limits::{HANDSHAKE_MS, HEAD_BYTES, HEAD_MS, KEEP_ALIVE_MS, SEND_MS};
+use crate::limits::{HANDSHAKE_MS, HEAD_BYTES, HEAD_MS, KEEP_ALIVE_MS, KERNEL_KEY_BYTES, SEND_MS};
 use crate::transfer::{Attach, Buffer, ControlRecord, DiskError, Engine, KernelSuites, KernelTls, Receive, TlsVersion};
 use crate::wire::http::{Head, HeadError, parse_head};
 
@@ -26,6 +26,8 @@ pub(super) struct Channel<E: Engine> {
     ahead: Vec<u8>,
     /// Whether a request has been waited for before.
     served: bool,
+    /// Payload that the kernel has encrypted.
+    encrypted_bytes: u64,
 }
 
 /// Who protects the bytes on the wire.
@@ -77,7 +79,7 @@ impl<E: Attach> Channel<E> {
         };
         let resumed = negotiated.resumed;
         let (guard, records) = guard(&engine, &socket, negotiated, suites)?;
-        let channel = Channel { engine, socket, guard, ahead: Vec::new(), served: false };
+        let channel = Channel { engine, socket, guard, ahead: Vec::new(), served: false, encrypted_bytes: 0 };
         Ok((channel, Secured { records, version, resumed }))
     }
 }
@@ -111,7 +113,7 @@ impl Secured {
 
 impl<E: Engine> Channel<E> {
     pub(super) fn plain(engine: E, socket: E::Socket) -> Self {
-        Channel { engine, socket, guard: Guard::Nobody, ahead: Vec::new(), served: false }
+        Channel { engine, socket, guard: Guard::Nobody, ahead: Vec::new(), served: false, encrypted_bytes: 0 }
     }
 
     /// The socket, when the next body bytes are payload as they lie in the kernel.
@@ -121,6 +123,13 @@ impl<E: Engine> Channel<E> {
             Guard::Records(_) => false,
         };
         (bare && self.ahead.is_empty()).then(|| self.socket.clone())
+    }
+
+    /// Tells the channel that `bytes` of payload were put on the socket of [`Channel::direct`].
+    pub(super) fn advance(&mut self, bytes: u64) {
+        if let Guard::Kernel(_) = self.guard {
+            self.encrypted_bytes += bytes;
+        }
     }
 
     /// Gives back bytes that were read but belong to the next request.
@@ -137,6 +146,10 @@ impl<E: Engine> Channel<E> {
         };
         if at_hand || !self.ahead.is_empty() {
             return true;
+        }
+        // The kernel does not change its keys by itself; the client's next connection has new ones.
+        if self.encrypted_bytes > KERNEL_KEY_BYTES {
+            return false;
         }
         let limit = Duration::from_millis(if self.served { KEEP_ALIVE_MS } else { HEAD_MS });
         self.served = true;
@@ -183,7 +196,11 @@ impl<E: Engine> Channel<E> {
     /// Sends all of `buffer`; `more` says that more follows at once.
     pub(super) async fn write(&mut self, buffer: Buffer, more: bool) -> (Buffer, Result<(), DiskError>) {
         match &mut self.guard {
-            Guard::Nobody | Guard::Kernel(_) => self.engine.send(&self.socket, buffer, more).await,
+            Guard::Nobody => self.engine.send(&self.socket, buffer, more).await,
+            Guard::Kernel(_) => {
+                self.encrypted_bytes += buffer.len() as u64;
+                self.engine.send(&self.socket, buffer, more).await
+            }
             Guard::Records(stream) => {
                 let result = stream.write(&self.engine, &self.socket, &buffer, more).await;
                 (buffer, result)
