@@ -128,6 +128,12 @@ impl Engine for Blocking {
         let _ = rustix::net::shutdown(socket.0.as_fd(), Shutdown::Both);
     }
 
+    fn cut(&self, socket: &BlockingSocket) {
+        self.shut(socket);
+        // Fails only when the peer was faster.
+        let _ = rustix::net::connect_unspec(socket.0.as_fd());
+    }
+
     fn shut_write(&self, socket: &BlockingSocket) {
         // Fails only when the peer was faster.
         let _ = rustix::net::shutdown(socket.0.as_fd(), Shutdown::Write);

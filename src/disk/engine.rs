@@ -218,6 +218,12 @@ pub trait Engine: Clone + 'static {
     /// Ends the connection both ways: pending operations on it end, the peer sees the end of the stream.
     fn shut(&self, socket: &Self::Socket);
 
+    /// Throws the connection away at once: pending operations on it end, the peer sees a reset. For a peer that is in the middle of
+    /// sending: after [`Engine::shut`] it may wait for room for minutes, because a window that was closed is not opened any more.
+    fn cut(&self, socket: &Self::Socket) {
+        self.shut(socket);
+    }
+
     /// Ends the sending direction only: the peer sees the end of the stream and may still send.
     fn shut_write(&self, socket: &Self::Socket);
 

@@ -30,7 +30,7 @@ use super::fault::Fault;
 use super::handle::Leases;
 use super::id::Secret;
 use super::journal::{Change, Journal, JournalError};
-use super::mailbox::{Event, Request};
+use super::mailbox::{Event, Renewal, Reply, Request};
 use super::metrics::LeaseMetrics;
 use super::objects::Objects;
 use super::spec::ChecksumType;
@@ -74,6 +74,7 @@ pub struct Driver {
     metrics: LeaseMetrics,
     on_journal_failure: Box<dyn Fn(&JournalError) + Send>,
     requests: mpsc::Receiver<Request>,
+    renewals: mpsc::Receiver<Renewal>,
     events: mpsc::UnboundedReceiver<Event>,
     own_events: mpsc::UnboundedSender<Event>,
     epoch: Instant,
@@ -94,6 +95,7 @@ impl Driver {
         let records = journal.load()?;
         let (own_events, events) = mpsc::unbounded_channel();
         let (request_sender, requests) = mpsc::channel(LEASE_REQUESTS);
+        let (renewal_sender, renewals) = mpsc::channel(LEASE_REQUESTS);
         let on_journal_failure = settings.on_journal_failure;
         let mut table = Table::new(
             settings.timeouts,
@@ -112,12 +114,13 @@ impl Driver {
             metrics,
             on_journal_failure,
             requests,
+            renewals,
             events,
             own_events,
             epoch: Instant::now(),
         };
         tokio::spawn(driver.run());
-        Ok(Leases::new(request_sender))
+        Ok(Leases::new(request_sender, renewal_sender))
     }
 
     async fn run(mut self) {
@@ -127,7 +130,7 @@ impl Driver {
 
     /// One turn up to the commit. Answers false when there is nobody left to work for.
     async fn wait_and_work(&mut self) -> bool {
-        let (mut events, mut requests) = (Vec::new(), Vec::new());
+        let (mut events, mut requests, mut renewals) = (Vec::new(), Vec::new(), Vec::new());
         let wake = self.epoch.checked_add(Duration::from_millis(self.table.wake().as_ms()));
         let due = async {
             match wake {
@@ -143,6 +146,7 @@ impl Driver {
             biased;
             _ = self.events.recv_many(&mut events, LEASE_BATCH) => {}
             _ = self.requests.recv_many(&mut requests, LEASE_BATCH), if !abandoned => {}
+            _ = self.renewals.recv_many(&mut renewals, LEASE_BATCH), if !abandoned => {}
             () = due => {}
         }
         while events.len() < LEASE_BATCH
@@ -162,21 +166,27 @@ impl Driver {
         for request in requests {
             request(&mut self.table);
         }
+        for renewal in renewals {
+            if let Some((reply, fault)) = self.renew(renewal) {
+                self.table.answer(reply, Err(fault));
+            }
+        }
         true
     }
 
     /// Commits what the turn changed, then lets its effects out. Answers false when the commit failed.
     async fn end_turn(&mut self) -> bool {
         let Batch { changes, cancels, jobs, answers } = self.table.end_turn();
+        // Cutting tells nobody what is not durable yet: a crash before the commit would have cut them just so.
+        for (flow, fault) in cancels {
+            flow.cancel(fault);
+        }
         if !changes.is_empty()
             && let Err(error) = self.commit(changes).await
         {
             tracing::error!(error = &error as &dyn std::error::Error, "journal commit failed");
             (self.on_journal_failure)(&error);
             return false;
-        }
-        for (flow, fault) in cancels {
-            flow.cancel(fault);
         }
         for job in jobs {
             self.spawn(job);
@@ -187,7 +197,20 @@ impl Driver {
         true
     }
 
-    /// Runs the commit off the runtime's threads and waits for it.
+    /// Renews a lease and answers at once: that it lives is no news that could be lost. That it has ended may be one that is
+    /// not durable yet, so that answer comes back to be given later.
+    fn renew(&mut self, renewal: Renewal) -> Option<(Reply<()>, Fault)> {
+        match self.table.progress(&renewal.lease, renewal.percent) {
+            Ok(()) => {
+                // A caller that has gone away does not want the answer.
+                let _ = renewal.reply.send(Ok(()));
+                None
+            }
+            Err(fault) => Some((renewal.reply, fault)),
+        }
+    }
+
+    /// Runs the commit off the runtime's threads and waits for it. Leases are renewed meanwhile: a disk that is busy may take long.
     async fn commit(&mut self, changes: Vec<Change>) -> Result<(), JournalError> {
         let started = Instant::now();
         let lost = || JournalError::Lost;
@@ -196,8 +219,21 @@ impl Driver {
             let result = journal.commit(&changes);
             (journal, result)
         });
-        let (journal, result) = committing.await.map_err(|_| lost())?;
+        let mut committing = std::pin::pin!(committing);
+        let mut ended = Vec::new();
+        let committed = loop {
+            tokio::select! {
+                biased;
+                committed = committing.as_mut() => break committed,
+                Some(renewal) = self.renewals.recv() => ended.extend(self.renew(renewal)),
+            }
+        };
+        let (journal, result) = committed.map_err(|_| lost())?;
         self.journal = Some(journal);
+        if result.is_ok() {
+            // Callers that have gone away do not want the answer.
+            ended.into_iter().for_each(|(reply, fault)| _ = reply.send(Err(fault)));
+        }
         self.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
         result
     }

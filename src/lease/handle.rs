@@ -11,7 +11,7 @@ use super::driver::Table;
 use super::fault::Fault;
 use super::grant::{Denied, Grant, GrantRequest};
 use super::id::{LeaseId, TaskId};
-use super::mailbox::{self, Reply, Request};
+use super::mailbox::{self, Renewal, Reply, Request};
 use super::manifest::ManifestEntry;
 use super::spec::LeaseSpec;
 use super::task::{LocalizableMessage, TaskInfo, TaskState};
@@ -21,6 +21,7 @@ use super::view::LeaseView;
 #[derive(Debug, Clone)]
 pub struct Leases {
     requests: mpsc::Sender<Request>,
+    renewals: mpsc::Sender<Renewal>,
 }
 
 /// `HttpNfcLeaseSourceFile`: a file a lease in pull mode fetches itself.
@@ -53,8 +54,8 @@ pub struct ProbeResult {
 }
 
 impl Leases {
-    pub(super) fn new(requests: mpsc::Sender<Request>) -> Self {
-        Self { requests }
+    pub(super) fn new(requests: mpsc::Sender<Request>, renewals: mpsc::Sender<Renewal>) -> Self {
+        Self { requests, renewals }
     }
 
     /// Makes a lease and waits until it is ready.
@@ -92,8 +93,10 @@ impl Leases {
     /// # Errors
     /// `Timedout` after a timeout, `InvalidState` after another end.
     pub async fn progress(&self, id: &LeaseId, percent: i32) -> Result<(), Fault> {
-        let id = id.clone();
-        self.ask(move |table| table.progress(&id, percent)).await
+        let (reply, answer) = oneshot::channel();
+        let renewal = Renewal { lease: id.clone(), percent, reply };
+        self.renewals.send(renewal).await.map_err(|_| mailbox::stopped())?;
+        answer.await.unwrap_or_else(|_| Err(mailbox::stopped()))
     }
 
     /// `HttpNfcLeaseComplete`: waits for the lease's open transfers, then for an import demands every disk.

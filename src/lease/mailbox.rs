@@ -18,6 +18,14 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, Fault>>;
 /// What somebody wants done with the table.
 pub(super) type Request = Box<dyn FnOnce(&mut Table) + Send>;
 
+/// `HttpNfcLeaseProgress`. It changes nothing durable, so it need not wait for what does.
+#[derive(Debug)]
+pub(super) struct Renewal {
+    pub lease: LeaseId,
+    pub percent: i32,
+    pub reply: Reply<()>,
+}
+
 /// How the driver knows an open transfer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TransferRef {

@@ -45,6 +45,13 @@ impl RingSocket {
         self.0.shut();
     }
 
+    /// Ends the connection both ways with a reset, which a peer notices that waits for room to send.
+    pub(super) fn cut(&self) {
+        self.0.shut();
+        // Fails only when the peer was faster.
+        let _ = rustix::net::connect_unspec(&self.0.fd);
+    }
+
     /// Ends the sending direction.
     pub(super) fn shut_write(&self) {
         // Fails only when the peer was faster.

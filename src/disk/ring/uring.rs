@@ -196,6 +196,10 @@ impl Engine for Uring {
         socket.shut();
     }
 
+    fn cut(&self, socket: &RingSocket) {
+        socket.cut();
+    }
+
     fn shut_write(&self, socket: &RingSocket) {
         socket.shut_write();
     }

@@ -89,7 +89,7 @@ async fn receive<E: Engine>(
     }
 }
 
-/// Awaits a transfer; when the lease cuts it, closes the socket so that pending operations end, and awaits it still: what was
+/// Awaits a transfer; when the lease cuts it, resets the connection so that pending operations end and its client knows at once, and awaits it still: what was
 /// started must be drained.
 pub(super) async fn until_cut<E: Engine, T>(
     engine: &E,
@@ -101,7 +101,7 @@ pub(super) async fn until_cut<E: Engine, T>(
     let cut = std::pin::pin!(flow.cancelled());
     match select(cut, transfer).await {
         Either::Left(((), transfer)) => {
-            engine.shut(socket);
+            engine.cut(socket);
             transfer.await
         }
         Either::Right((result, _)) => result,
