@@ -144,6 +144,8 @@ impl<E: Engine> Channel<E> {
             Guard::Records(stream) => stream.has_more(),
             Guard::Nobody | Guard::Kernel(_) => false,
         };
+        let limit = Duration::from_millis(if self.served { KEEP_ALIVE_MS } else { HEAD_MS });
+        self.served = true;
         if at_hand || !self.ahead.is_empty() {
             return true;
         }
@@ -151,8 +153,6 @@ impl<E: Engine> Channel<E> {
         if self.encrypted_bytes > KERNEL_KEY_BYTES {
             return false;
         }
-        let limit = Duration::from_millis(if self.served { KEEP_ALIVE_MS } else { HEAD_MS });
-        self.served = true;
         matches!(timeout(limit, self.engine.readable(&self.socket)).await, Ok(Ok(())))
     }
 

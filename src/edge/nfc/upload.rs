@@ -89,8 +89,8 @@ async fn receive<E: Engine>(
     }
 }
 
-/// Awaits a transfer; when the lease cuts it, resets the connection so that pending operations end and its client knows at once, and awaits it still: what was
-/// started must be drained.
+/// Awaits a transfer; when the lease cuts it, resets the connection so that pending operations end and its client knows at once, and
+/// awaits it still: what was started must be drained.
 pub(super) async fn until_cut<E: Engine, T>(
     engine: &E,
     socket: &E::Socket,
