@@ -17,6 +17,11 @@ pub const ALIGN_BYTES: usize = 4096;
 pub const BUFFERS_PER_THREAD: usize = 256;
 /// Pipe used for splicing; 1 MiB is the largest an unprivileged process may ask for by default.
 pub const PIPE_BYTES: usize = 1024 * 1024;
+/// Pipes of one download that are filled past the page cache at once: more than this hardly makes a disk faster.
+pub const SPLICE_DEPTH: usize = 4;
+/// Refusals in a row after which an upload is no longer tried to be spliced: its body does not lie in pages, and each try costs
+/// a system call.
+pub const SPLICE_REFUSALS: usize = 4;
 /// SQ entries of a data thread's ring.
 pub const RING_ENTRIES: u32 = 1024;
 /// Spare pipes an engine keeps: a stream uses two, and more than four streams rarely begin at once on one thread.

@@ -27,7 +27,7 @@ use super::way::{self, Trail, Way};
 use super::{Buffer, Engine, Inlet};
 use crate::disk::{Place, Space, Want};
 use crate::lease::{Fault, Flow, Form, Grant, Outcome, Partial, Purpose};
-use crate::limits::{STREAM_SLACK_BYTES, ZERO_STEP_BYTES};
+use crate::limits::{BUFFER_BYTES, STREAM_SLACK_BYTES, ZERO_STEP_BYTES};
 use crate::wire::nfc::Format;
 use crate::wire::vmdk::looks_like_vmdk;
 
@@ -246,7 +246,7 @@ async fn attempt<E: Engine, I: Inlet<E>>(
         (Form::Raw, Some(Format::Raw)) => raw::receive(&run, None, inlet).await,
         (Form::Raw, Some(Format::Vmdk)) => stream::receive(&run, None, inlet).await,
         (Form::Raw, None) => {
-            let first = fill(&run, inlet).await;
+            let first = fill(&run, inlet, BUFFER_BYTES).await;
             if upload.claims_vmdk || looks_like_vmdk(&first.buffer) {
                 stream::receive(&run, Some(first), inlet).await
             } else {
@@ -384,10 +384,9 @@ async fn zero_device<E: Engine>(
     Ok(())
 }
 
-/// Fills a buffer from the inlet, counting what arrives. Stops at the end of the body, at an error, or when it is full.
-async fn fill<E: Engine, I: Inlet<E>>(run: &Run<'_, E>, inlet: &mut I) -> Filled {
+/// Fills a buffer from the inlet, counting what arrives. Stops at the end of the body, at an error, or when `capacity` is reached.
+async fn fill<E: Engine, I: Inlet<E>>(run: &Run<'_, E>, inlet: &mut I, capacity: usize) -> Filled {
     let mut buffer = run.lane.take().await;
-    let capacity = buffer.capacity();
     let mut filled = 0;
     let mut ended = None;
     while filled < capacity && ended.is_none() {

@@ -37,8 +37,8 @@ pub struct Trail {
     pub was_direct: bool,
     /// Bytes that never entered user space.
     pub spliced_bytes: u64,
-    /// Where splicing was given up because the target refused it.
-    pub refused_at_bytes: Option<u64>,
+    /// How often the target refused a splice, and bytes were copied instead.
+    pub refusals: u64,
     /// How often the stream waited for its digest: the rate of one core was the limit.
     pub digest_waits: u64,
 }
@@ -76,7 +76,7 @@ pub fn disk(capacity_bytes: u64) -> Way {
 impl Trail {
     /// The trail of a stream that is about to take `way`.
     pub fn new(way: Way) -> Trail {
-        Trail { way, was_direct: false, spliced_bytes: 0, refused_at_bytes: None, digest_waits: 0 }
+        Trail { way, was_direct: false, spliced_bytes: 0, refusals: 0, digest_waits: 0 }
     }
 }
 
@@ -87,8 +87,8 @@ impl fmt::Display for Trail {
         if self.way.direct && !self.was_direct {
             write!(f, ", the storage knows no direct I/O")?;
         }
-        if let Some(offset_bytes) = self.refused_at_bytes {
-            write!(f, ", copied from offset {offset_bytes} on because the body did not lie in whole pages")?;
+        if self.refusals > 0 {
+            write!(f, ", {} times the body did not lie in whole pages and was copied", self.refusals)?;
         }
         if self.digest_waits > 0 {
             write!(f, ", waited {} times for its digest", self.digest_waits)?;
@@ -119,9 +119,9 @@ mod tests {
     #[test]
     fn a_trail_tells_what_was_and_why() {
         let mut trail = Trail::new(store(Some(DIRECT_FROM_BYTES)));
-        trail.refused_at_bytes = Some(4096);
+        trail.refusals = 2;
         let text = trail.to_string();
-        assert!(text.contains("no direct I/O") && text.contains("from offset 4096"), "{text}");
+        assert!(text.contains("no direct I/O") && text.contains("2 times"), "{text}");
         trail.was_direct = true;
         assert!(trail.to_string().starts_with("past the page cache"), "{trail}");
     }

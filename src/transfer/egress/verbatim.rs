@@ -17,7 +17,7 @@ use super::super::way::Trail;
 use super::super::{Buffer, DiskError, Engine, Outlet};
 use super::{Run, Sent};
 use crate::lease::ChecksumType;
-use crate::limits::{BUFFER_BYTES, PIPE_BYTES};
+use crate::limits::{BUFFER_BYTES, PIPE_BYTES, SPLICE_DEPTH};
 
 pub(super) async fn send<E: Engine, O: Outlet<E>>(
     run: &Run<'_, E>,
@@ -34,7 +34,7 @@ pub(super) async fn send<E: Engine, O: Outlet<E>>(
     let mut digest = Digest::new(kind, run.dock.crew.clone());
     let mut trail = Trail::new(run.plan.way);
     let length_bytes = part.end - part.start;
-    match outlet.direct().filter(|_| !part.is_empty() && !run.dock.engine.is_direct(&run.plan.file)) {
+    match outlet.direct().filter(|_| !part.is_empty()) {
         Some(socket) if splice_and_hash(run, &lane, &socket, &part, outlet, &mut digest).await? => {
             trail.spliced_bytes = length_bytes;
         }
@@ -74,62 +74,92 @@ async fn splice_and_hash<E: Engine, O: Outlet<E>>(
     hashed.map(|()| spliced)
 }
 
-/// Splices the part; `false`, with nothing sent, when the source gives no splice.
+/// A pipe on its way from the source to the socket, and what is in it.
+struct Load<E: Engine> {
+    pipe: E::Pipe,
+    piece: Range<u64>,
+    held: usize,
+}
+
+/// Splices the part; `false`, with nothing sent, when the source gives no splice. Past the page cache several pipes are filled at
+/// once, because each waits for the disk.
 async fn splice_body<E: Engine, O: Outlet<E>>(
     run: &Run<'_, E>,
     socket: &E::Socket,
     part: Range<u64>,
     outlet: &mut O,
 ) -> Result<bool, TransferError> {
-    let engine = &run.dock.engine;
-    let at = |error| storage(&run.plan.place, error);
-    let pipes = [engine.pipe().map_err(at)?, engine.pipe().map_err(at)?];
-    let mut turn = 0;
-    let mut offset_bytes = part.start;
-    let mut held = match load(run, &pipes[turn], offset_bytes, part.end).await {
-        Err(TransferError::Storage { error, .. }) if error.is_splice_refused() => return Ok(false),
-        held => held?,
-    };
-    while held > 0 {
-        let next_bytes = offset_bytes + held as u64;
+    let depth = if run.dock.engine.is_direct(&run.plan.file) { SPLICE_DEPTH } else { 2 };
+    let mut loads = Flight::new(depth);
+    let mut spare = Vec::new();
+    let mut next_bytes = part.start;
+    let mut result = Ok(true);
+    while matches!(result, Ok(true)) {
+        while next_bytes < part.end && !loads.is_full() {
+            let pipe = match spare.pop() {
+                Some(pipe) => pipe,
+                None => run.dock.engine.pipe().map_err(|error| storage(&run.plan.place, error))?,
+            };
+            let piece = next_bytes..part.end.min(next_bytes + PIPE_BYTES as u64);
+            next_bytes = piece.end;
+            loads.launch(load(run, pipe, piece)).await;
+        }
+        let Some(loaded) = loads.land().await else { break };
+        result = match loaded {
+            Err(TransferError::Storage { error, .. }) if error.is_splice_refused() && spare.is_empty() => Ok(false),
+            Err(error) => Err(error),
+            Ok(load) => {
+                let sent = loads.alongside(send_load(run, socket, load, part.clone(), outlet)).await;
+                sent.map(|pipe| {
+                    spare.push(pipe);
+                    true
+                })
+            }
+        };
+        // A client that always takes more never makes us wait by itself: others of this thread have their turn now.
+        tokio::task::yield_now().await;
+    }
+    while loads.land().await.is_some() {}
+    result
+}
+
+/// Source to pipe. A source that has become shorter is an error: the length was promised.
+async fn load<E: Engine>(run: &Run<'_, E>, pipe: E::Pipe, piece: Range<u64>) -> Result<Load<E>, TransferError> {
+    let limit = (piece.end - piece.start) as usize;
+    let loaded = run.dock.engine.splice_from_file(&run.plan.file, &pipe, piece.start, limit).await;
+    match loaded.map_err(|error| storage(&run.plan.place, error))? {
+        0 => Err(TransferError::TooShort { offset_bytes: piece.start, expected_bytes: piece.end }),
+        held => Ok(Load { pipe, piece, held }),
+    }
+}
+
+/// Sends what was loaded and what a short splice left out of the piece, and gives the pipe back.
+async fn send_load<E: Engine, O: Outlet<E>>(
+    run: &Run<'_, E>,
+    socket: &E::Socket,
+    mut loaded: Load<E>,
+    part: Range<u64>,
+    outlet: &mut O,
+) -> Result<E::Pipe, TransferError> {
+    loop {
+        let Load { pipe, piece, held } = loaded;
+        run.pace.acquire_all(held as u64).await;
+        let next_bytes = piece.start + held as u64;
         if next_bytes == part.end {
             run.flow.reach_end();
         }
-        let emptied = engine.splice_out(&pipes[turn], socket, held, next_bytes < part.end);
-        let (emptied, loaded) = join(emptied, load(run, &pipes[1 - turn], next_bytes, part.end)).await;
-        emptied.map_err(|error| gone(run, error, offset_bytes - part.start))?;
+        let sent = run.dock.engine.splice_out(&pipe, socket, held, next_bytes < part.end).await;
+        sent.map_err(|error| gone(run, error, piece.start - part.start))?;
         outlet.advance(held as u64);
         run.flow.add(held as u64);
         run.dock.metrics.out_spliced_bytes.inc_by(held as u64);
-        held = loaded?;
-        offset_bytes = next_bytes;
-        turn = 1 - turn;
-        // A client that always takes more never makes us wait by itself: others of this thread have their turn now.
-        tokio::task::yield_now().await;
         if run.flow.is_cancelled() {
-            return Err(TransferError::Disconnected { offset_bytes: offset_bytes - part.start });
+            return Err(TransferError::Disconnected { offset_bytes: next_bytes - part.start });
         }
-    }
-    Ok(true)
-}
-
-/// File to pipe; 0 at the end of the part. A file that has become shorter is an error: the length was promised.
-async fn load<E: Engine>(
-    run: &Run<'_, E>,
-    pipe: &E::Pipe,
-    offset_bytes: u64,
-    end_bytes: u64,
-) -> Result<usize, TransferError> {
-    let limit = (end_bytes - offset_bytes).min(PIPE_BYTES as u64) as usize;
-    if limit == 0 {
-        return Ok(0);
-    }
-    let allowed = run.pace.acquire(limit as u64).await as usize;
-    let loaded = run.dock.engine.splice_from_file(&run.plan.file, pipe, offset_bytes, allowed).await;
-    run.pace.give_back((allowed - loaded.as_ref().map_or(0, |count| *count)) as u64);
-    match loaded.map_err(|error| storage(&run.plan.place, error))? {
-        0 => Err(TransferError::TooShort { offset_bytes, expected_bytes: end_bytes }),
-        count => Ok(count),
+        if next_bytes == piece.end {
+            return Ok(pipe);
+        }
+        loaded = load(run, pipe, next_bytes..piece.end).await?;
     }
 }
 

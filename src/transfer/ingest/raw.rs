@@ -25,7 +25,7 @@ pub(super) async fn receive<E: Engine, I: Inlet<E>>(run: &Run<'_, E>, first: Opt
     while result.is_ok() {
         let Filled { buffer, ended } = match next.take() {
             Some(filled) => filled,
-            None => fill(run, inlet).await,
+            None => fill(run, inlet, BUFFER_BYTES).await,
         };
         result = write(run, &mut moved, &mut digest, &mut writes, buffer).await;
         if result.is_ok() && run.checkpoints.is_due(moved.end_bytes) {

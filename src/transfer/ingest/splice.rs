@@ -35,6 +35,7 @@ pub(super) async fn splice_body<E: Engine, I: Inlet<E>>(
 ) -> Result<Refused<E>, TransferError> {
     let engine = &run.dock.engine;
     let at = |error| storage(run.place, error);
+    let whole_pages = engine.is_direct(run.file);
     let (mut full, mut empty) = (engine.pipe().map_err(at)?, engine.pipe().map_err(at)?);
     let mut held = take(run, socket, &full, left_bytes, progress).await?;
     loop {
@@ -42,6 +43,12 @@ pub(super) async fn splice_body<E: Engine, I: Inlet<E>>(
         left_bytes -= held as u64;
         let offset_bytes = progress.written_bytes.get();
         within(run, offset_bytes + held as u64)?;
+        if whole_pages && left_bytes > 0 && !held.is_multiple_of(ALIGN_BYTES) {
+            // A pipe full of parts of pages: what follows would not begin with a page either.
+            run.dock.metrics.splice_refused.inc();
+            run.pace.give_back(held as u64);
+            return Ok(VecDeque::from([(full, held)]));
+        }
         let drain = drain(run, &full, offset_bytes, held, progress);
         let refill = async {
             Ok(match left_bytes {

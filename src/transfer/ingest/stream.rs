@@ -49,7 +49,7 @@ async fn decode<E: Engine, I: Inlet<E>>(
     let mut slab = Slab::default();
     let mut filled = match first {
         Some(filled) => filled,
-        None => fill(run, inlet).await,
+        None => fill(run, inlet, BUFFER_BYTES).await,
     };
     let result = loop {
         let Filled { buffer, ended } = filled;
@@ -78,7 +78,7 @@ async fn decode<E: Engine, I: Inlet<E>>(
         match ended {
             None => {
                 // What is inflated meanwhile is written with the next landing: several writes then go to the ring with one call.
-                let (next, hashed) = join(fill(run, inlet), digest.update(buffer)).await;
+                let (next, hashed) = join(fill(run, inlet, BUFFER_BYTES), digest.update(buffer)).await;
                 match hashed {
                     Ok(buffer) => drop(buffer),
                     Err(error) => break Err(error),

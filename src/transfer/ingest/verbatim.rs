@@ -14,7 +14,7 @@ use super::super::{DiskError, Engine, Inlet};
 use super::beside::{Progress, beside, keep_up};
 use super::splice::{Leftover, Refused, splice_body};
 use super::{Filled, Moved, Run, Upload, fill, within};
-use crate::limits::{CONTAINER_CHECK_BYTES, SECTOR_BYTES};
+use crate::limits::{ALIGN_BYTES, BUFFER_BYTES, CONTAINER_CHECK_BYTES, SECTOR_BYTES, SPLICE_REFUSALS};
 use crate::wire::vmdk::{VmdkError, check_container, looks_like_vmdk};
 
 pub(super) async fn receive<E: Engine, I: Inlet<E>>(run: &Run<'_, E>, upload: &Upload, inlet: &mut I) -> Moved {
@@ -48,23 +48,27 @@ async fn store_body<E: Engine, I: Inlet<E>>(
     }
     let mut unwanted = None;
     let digest = if digest.as_ref().is_some_and(Digest::is_wanted) { digest } else { &mut unwanted };
-    let mut refused = Refused::<E>::new();
+    let mut refusals = 0;
     loop {
-        if let Some((socket, left_bytes)) = spliceable(inlet) {
+        let mut refused = Refused::<E>::new();
+        if let Some((socket, left_bytes)) = spliceable(inlet, progress.written_bytes.get()) {
             let from_bytes = progress.written_bytes.get();
             let splicing = splice_body(run, &socket, left_bytes, inlet, progress);
             let spliced = beside(run, progress, digest, splicing).await;
-            trail.spliced_bytes += progress.written_bytes.get() - from_bytes;
+            let spliced_bytes = progress.written_bytes.get() - from_bytes;
+            trail.spliced_bytes += spliced_bytes;
             refused = spliced?;
-            trail.refused_at_bytes = (!refused.is_empty()).then(|| progress.written_bytes.get());
+            trail.refusals += u64::from(!refused.is_empty());
+            refusals = if spliced_bytes > 0 { 1 } else { refusals + 1 };
         }
-        let until_direct = refused.is_empty();
-        let mut rest = Leftover::new(run, std::mem::take(&mut refused), inlet);
+        // What was refused is copied; what follows may lie in pages again.
+        let may_splice = refusals < SPLICE_REFUSALS;
+        let mut rest = Leftover::new(run, refused, inlet);
         let hashed_bytes = digest.as_ref().map_or(0, Digest::hashed_bytes);
         let ended = if digest.is_none() || hashed_bytes == progress.written_bytes.get() {
-            copy_body(run, &mut rest, progress, digest.as_mut(), until_direct).await?
+            copy_body(run, &mut rest, progress, digest.as_mut(), may_splice).await?
         } else {
-            let copying = copy_body(run, &mut rest, progress, None, until_direct);
+            let copying = copy_body(run, &mut rest, progress, None, may_splice);
             beside(run, progress, digest, copying).await?
         };
         if ended {
@@ -73,25 +77,27 @@ async fn store_body<E: Engine, I: Inlet<E>>(
     }
 }
 
-/// The socket, if what comes next on it is plain bytes of the body.
-fn spliceable<E: Engine>(inlet: &impl Inlet<E>) -> Option<(E::Socket, u64)> {
-    inlet.direct().filter(|(_, left_bytes)| *left_bytes > 0)
+/// The socket, if what comes next on it is plain bytes of the body, and the target can take them in whole pages.
+fn spliceable<E: Engine>(inlet: &impl Inlet<E>, next_bytes: u64) -> Option<(E::Socket, u64)> {
+    inlet.direct().filter(|(_, left_bytes)| *left_bytes > 0 && next_bytes.is_multiple_of(ALIGN_BYTES as u64))
 }
 
-/// Copies until the body ends (`true`), or until the rest of it could be spliced if it may (`false`). With a digest, which must have
+/// Copies until the body ends (`true`), or until the rest of it can be spliced if it may be (`false`). With a digest, which must have
 /// seen all that is written, each piece is hashed before it is written, while the next one comes.
 async fn copy_body<E: Engine, I: Inlet<E>>(
     run: &Run<'_, E>,
     inlet: &mut I,
     progress: &Progress,
     mut digest: Option<&mut Digest>,
-    until_direct: bool,
+    may_splice: bool,
 ) -> Result<bool, TransferError> {
     let engine = &run.dock.engine;
     // One buffer is being filled, two are hashed or belong to the follower; the rest may be on their way to the disk.
     let mut writes = Flight::new(run.lane.buffers().saturating_sub(3));
     let mut next_bytes = progress.written_bytes.get();
-    let mut filled = Some(fill(run, inlet).await);
+    // The first piece ends where a page does, so that all others begin with one.
+    let first_bytes = BUFFER_BYTES - (next_bytes % ALIGN_BYTES as u64) as usize;
+    let mut filled = Some(fill(run, inlet, first_bytes).await);
     let (mut result, mut has_ended) = (Ok(()), false);
     while let Some(Filled { mut buffer, ended }) = filled.take() {
         let offset_bytes = next_bytes;
@@ -99,8 +105,8 @@ async fn copy_body<E: Engine, I: Inlet<E>>(
         result = within(run, next_bytes);
         if let (Some(digest), Ok(())) = (digest.as_deref_mut(), &result) {
             let next = async {
-                let go_on = ended.is_none() && !(until_direct && spliceable(inlet).is_some());
-                if go_on { Some(fill(run, inlet).await) } else { None }
+                let go_on = ended.is_none() && !(may_splice && spliceable(inlet, next_bytes).is_some());
+                if go_on { Some(fill(run, inlet, BUFFER_BYTES).await) } else { None }
             };
             let (next, hashed) = join(next, digest.update(buffer)).await;
             filled = next;
@@ -125,8 +131,8 @@ async fn copy_body<E: Engine, I: Inlet<E>>(
         if let Some(ended) = ended {
             result = both(result, ended);
             has_ended = true;
-        } else if result.is_ok() && filled.is_none() && !(until_direct && spliceable(inlet).is_some()) {
-            filled = Some(fill(run, inlet).await);
+        } else if result.is_ok() && filled.is_none() && !(may_splice && spliceable(inlet, next_bytes).is_some()) {
+            filled = Some(fill(run, inlet, BUFFER_BYTES).await);
         }
         if result.is_err() {
             break;
