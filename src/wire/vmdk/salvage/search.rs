@@ -318,13 +318,13 @@ impl Search {
         // A writer that never states a length (xen-orchestra) has tables that cannot be followed.
         let is_unverifiable = self.has_unstated && !self.has_stated;
         let verdict = self.tables.verify(&announced);
-        let tables_verified = verdict.is_ok() && !is_unverifiable && self.surplus.is_none();
+        // Tables in front of which something is missing are not where they say.
+        let is_cut_short = stream_bytes < self.front.end_sector * SECTOR_BYTES;
+        let tables_verified = verdict.is_ok() && !is_unverifiable && self.surplus.is_none() && !is_cut_short;
         let mismatch = self.surplus.take().or(verdict.err().filter(|_| !is_unverifiable));
         let has_end = self.is_ended || is_front && (self.zeros_from.is_some() || mismatch.is_none());
         let doubt = match mismatch {
-            _ if stream_bytes < self.front.end_sector * SECTOR_BYTES => {
-                Some(VmdkError::TruncatedPreamble { offset_bytes })
-            }
+            _ if is_cut_short => Some(VmdkError::TruncatedPreamble { offset_bytes }),
             _ if !has_end && self.is_ready_to_end() => Some(VmdkError::MissingEndOfStream { offset_bytes }),
             _ if !has_end && !is_front => Some(VmdkError::MissingFooter { offset_bytes }),
             mismatch => mismatch,
