@@ -107,8 +107,7 @@ impl Running {
         let metrics = Metrics::register(&registry, engine).map_err(io("metrics"))?;
         let leases = start_leases(config, &space, metrics.lease)?;
         sweep(&leases, &space).await;
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let crew = Crew::start(cores, Level::Default).map_err(io("codec workers"))?;
+        let crew = start_crew()?;
         let tls = identity.server_config().map_err(io("certificate"))?;
         let kernel_suites = data_threads::kernel_suites(config.kernel_tls);
         let (closing, closed) = watch::channel(false);
@@ -127,7 +126,6 @@ impl Running {
         let control = bind("control", config.listen.control).await?;
         let data = bind("data", config.listen.data).await?;
         let data_tls = bind("data_tls", config.listen.data_tls).await?;
-        acceptor::shape_segments(&data);
         let (control_at, data_at, data_tls_at) = (local(&control)?, local(&data)?, local(&data_tls)?);
         let (berths, threads) = data_threads::start(engine, &config.data, &cargo).map_err(io("data threads"))?;
         let seating = Seating::new(berths, connections(), metrics.nfc);
@@ -348,6 +346,12 @@ fn urls(config: &Resolved, data_port: u16, data_tls_port: u16, identity: &Identi
             Urls { scheme: "https", advertise, port: data_tls_port, sha1_thumbprint: identity.sha1_thumbprint.clone() }
         }
     }
+}
+
+/// One codec worker for each core.
+fn start_crew() -> Result<Crew, StartError> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Crew::start(cores, Level::Default).map_err(io("codec workers"))
 }
 
 async fn bind(what: &str, address: SocketAddr) -> Result<TcpListener, StartError> {

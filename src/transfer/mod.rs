@@ -27,6 +27,8 @@ pub mod receipt;
 pub mod way;
 
 pub use crate::disk::{Attach, Buffer, DiskError, Engine, EngineKind, Pool, Receive};
+#[cfg(test)]
+pub use crate::disk::{Blocking, Uring};
 // What a connection whose TLS the kernel does is made of.
 pub use crate::disk::{ControlRecord, KernelSuites, KernelTls, TlsCipher, TlsKeys, TlsSecrets, TlsVersion};
 pub use dock::Dock;

@@ -101,7 +101,7 @@ impl Drop for Seat {
 
 /// Asks clients for segments that carry whole pages, before they connect: only such bodies can go to a disk without any copy.
 /// Where a network carries less per segment it makes no difference.
-pub fn shape_segments(listener: &TcpListener) {
+fn shape_segments(listener: &TcpListener) {
     let timestamps = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_timestamps");
     let option_bytes = if timestamps.is_ok_and(|text| text.trim() == "0") { 0 } else { TCP_TIMESTAMP_BYTES };
     if let Err(error) = SockRef::from(listener).set_tcp_mss(SEGMENT_PAGES_BYTES + option_bytes) {
@@ -114,6 +114,9 @@ const TCP_TIMESTAMP_BYTES: u32 = 12;
 
 /// Accepts on `listener` until `closing` becomes true or every data thread is gone.
 pub async fn accept(listener: TcpListener, tls: bool, seating: Seating, mut closing: watch::Receiver<bool>) {
+    if !tls {
+        shape_segments(&listener);
+    }
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,

@@ -223,7 +223,7 @@ async fn linger<E: Engine>(channel: &mut Channel<E>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::{Blocking, Uring};
+    use crate::transfer::{Blocking, Uring};
 
     /// Size of what an `async fn` of two arguments makes, without making one.
     fn future_bytes<A, B, F: Future>(_: fn(A, B) -> F) -> usize {
