@@ -17,6 +17,9 @@ pub const ALIGN_BYTES: usize = 4096;
 pub const BUFFERS_PER_THREAD: usize = 256;
 /// Pipe used for splicing; 1 MiB is the largest an unprivileged process may ask for by default.
 pub const PIPE_BYTES: usize = 1024 * 1024;
+/// How long an upload waits for the rest of a page before it is copied: longer than the sender's next packet takes, far shorter
+/// than any stall.
+pub const PAGE_WAIT_MS: u64 = 5;
 /// Pipes of one download that are filled past the page cache at once: more than this hardly makes a disk faster.
 pub const SPLICE_DEPTH: usize = 4;
 /// Refusals in a row after which an upload is no longer tried to be spliced: its body does not lie in pages, and each try costs
@@ -116,6 +119,9 @@ pub const STREAM_BUFFERS_MIN: usize = 7;
 pub const STREAM_BUFFERS_CHANNEL: usize = 2;
 /// Raw disks from this size on bypass the page cache; smaller ones are gone through it before a direct write has settled.
 pub const DIRECT_FROM_BYTES: u64 = 64 * 1024 * 1024;
+/// Distance between looks into the page cache: what the kernel reads ahead at first. Each look is a system call of well under a
+/// microsecond.
+pub const CACHE_STEP_BYTES: usize = 64 * 1024;
 /// Ranges of a file that are looked at to see whether it is in the page cache: its beginning, middle and end.
 pub const CACHE_LOOK_BYTES: u64 = 1024 * 1024;
 /// How far the digest of a spliced stream may fall behind before the stream waits: still surely in the page cache.

@@ -9,6 +9,7 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
@@ -129,9 +130,9 @@ impl Engine for Blocking {
     }
 
     fn cut(&self, socket: &BlockingSocket) {
+        // The last close resets.
+        let _ = rustix::net::sockopt::set_socket_linger(socket.0.as_fd(), Some(Duration::ZERO));
         self.shut(socket);
-        // Fails only when the peer was faster.
-        let _ = rustix::net::connect_unspec(socket.0.as_fd());
     }
 
     fn shut_write(&self, socket: &BlockingSocket) {
@@ -145,7 +146,7 @@ impl Engine for Blocking {
 
     async fn splice_in(&self, socket: &BlockingSocket, pipe: &Pipe, limit: usize) -> Result<usize, DiskError> {
         let moved = socket.when(Interest::READABLE, |fd| pipe.ends().fill_from_socket(fd, limit)).await;
-        moved.map_err(|source| DiskError::socket("splice from socket", source))
+        moved.map_err(DiskError::splice_in)
     }
 
     async fn read_some(

@@ -155,6 +155,9 @@ pub enum DiskError {
     },
 }
 
+/// Stands for "the socket is dry" where EAGAIN would make the caller wait for it.
+pub(super) const DRY: Errno = Errno::BUSY;
+
 impl DiskError {
     /// Whose fault this is.
     pub fn blame(&self) -> Blame {
@@ -171,6 +174,20 @@ impl DiskError {
     /// Whether the connection, not the storage, failed.
     pub fn is_peer(&self) -> bool {
         self.blame() == Blame::Peer
+    }
+
+    /// Whether a pipe that is not empty got nothing, because the socket had nothing at that moment.
+    pub fn is_dry(&self) -> bool {
+        matches!(self, DiskError::Socket { source, .. } if *source == DRY)
+    }
+
+    /// A failed splice from a socket into a pipe.
+    pub(super) fn splice_in(source: Errno) -> DiskError {
+        match source {
+            // What the kernel decrypts may be no payload: nothing was taken.
+            Errno::INVAL => DiskError::SpliceRefused,
+            source => DiskError::socket("splice from socket", source),
+        }
     }
 
     /// Whether the storage is full.

@@ -13,7 +13,7 @@ use rustix::fs::SeekFrom;
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::error::DiskError;
-use crate::limits::ALIGN_BYTES;
+use crate::limits::{ALIGN_BYTES, CACHE_STEP_BYTES};
 
 /// An open file or block device. Clones share it; it is closed when the last one and the last operation on it are gone.
 #[derive(Clone)]
@@ -66,8 +66,8 @@ impl File {
         self.0.memory
     }
 
-    /// Whether a read of this range is likely to find it in the page cache: both ends are looked at. `false` also where the file
-    /// system cannot tell.
+    /// Whether a read of this range is likely to find it in the page cache: its end, and a page of each stretch that the kernel
+    /// reads ahead at once. `false` also where the file system cannot tell.
     pub(super) fn is_cached(&self, range: Range<u64>) -> bool {
         let at_hand = |offset_bytes: u64| {
             let mut byte = [0; 1];
@@ -75,7 +75,8 @@ impl File {
             let looked = rustix::io::preadv2(self.buffered(), slices, offset_bytes, ReadWriteFlags::NOWAIT);
             matches!(looked, Ok(1))
         };
-        self.0.memory || (!range.is_empty() && at_hand(range.end - 1) && at_hand(range.start))
+        let mut looks = range.clone().step_by(CACHE_STEP_BYTES);
+        self.0.memory || (!range.is_empty() && at_hand(range.end - 1) && looks.all(at_hand))
     }
 
     /// Present length in bytes.

@@ -8,10 +8,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use crossbeam_queue::ArrayQueue;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags};
 
-use super::error::DiskError;
+use super::error::{DRY, DiskError};
 use crate::limits::{PIPE_BYTES, PIPES_KEPT};
 
 /// A pipe of up to [`PIPE_BYTES`]. Filled by one splice, then emptied, then filled again.
@@ -81,8 +82,12 @@ impl Ends {
     /// Moves what the non-blocking `socket` has into this empty pipe.
     pub(super) fn fill_from_socket(&self, socket: BorrowedFd<'_>, limit: usize) -> Result<usize, Errno> {
         match socket_splice(socket, self.write(), limit, false) {
-            // A pipe that is full would have the caller wait for a socket that is ready.
-            Err(Errno::AGAIN) if rustix::io::ioctl_fionread(&self.read)? > 0 => Err(Errno::NOBUFS),
+            // A pipe that is full would have the caller wait for a socket that is ready; one with something in it has what to do.
+            Err(Errno::AGAIN) if rustix::io::ioctl_fionread(&self.read)? > 0 => {
+                let mut room = [PollFd::new(&self.write, PollFlags::OUT)];
+                let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+                Err(if rustix::event::poll(&mut room, Some(&now))? > 0 { DRY } else { Errno::NOBUFS })
+            }
             result => result,
         }
     }

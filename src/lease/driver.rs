@@ -75,6 +75,8 @@ pub struct Driver {
     on_journal_failure: Box<dyn Fn(&JournalError) + Send>,
     requests: mpsc::Receiver<Request>,
     renewals: mpsc::Receiver<Renewal>,
+    /// Renewals that came when something was due: that goes first.
+    kept: Vec<Renewal>,
     events: mpsc::UnboundedReceiver<Event>,
     own_events: mpsc::UnboundedSender<Event>,
     epoch: Instant,
@@ -115,6 +117,7 @@ impl Driver {
             on_journal_failure,
             requests,
             renewals,
+            kept: Vec::new(),
             events,
             own_events,
             epoch: Instant::now(),
@@ -159,6 +162,12 @@ impl Driver {
         {
             requests.push(request);
         }
+        while renewals.len() < LEASE_BATCH
+            && let Ok(renewal) = self.renewals.try_recv()
+        {
+            renewals.push(renewal);
+        }
+        renewals.splice(0..0, self.kept.drain(..));
         self.table.begin_turn(self.now());
         for event in events {
             self.table.happened(event);
@@ -225,7 +234,10 @@ impl Driver {
             tokio::select! {
                 biased;
                 committed = committing.as_mut() => break committed,
-                Some(renewal) = self.renewals.recv() => ended.extend(self.renew(renewal)),
+                Some(renewal) = self.renewals.recv() => match self.table.advance_to(self.now()) {
+                    true => ended.extend(self.renew(renewal)),
+                    false => self.kept.push(renewal),
+                },
             }
         };
         let (journal, result) = committed.map_err(|_| lost())?;

@@ -310,10 +310,12 @@ impl Lease {
                 device.last_failure = None;
                 device.delivered = Some(delivery);
             }
+            // Nobody knows whether the new name was given: neither stream can be vouched for.
+            Outcome::GivenUp | Outcome::Failed(_) | Outcome::Interrupted(_) if publishing.is_some() => {
+                (device.partial, device.delivered) = (None, None);
+            }
             Outcome::Interrupted(partial) if upload => device.partial = Some(partial),
             Outcome::Failed(fault) if upload => (device.partial, device.last_failure) = (None, Some(fault)),
-            // Nobody knows whether the new name was given: neither stream can be vouched for.
-            Outcome::GivenUp if publishing.is_some() => (device.partial, device.delivered) = (None, None),
             Outcome::Interrupted(_) | Outcome::Failed(_) | Outcome::GivenUp => {}
             Outcome::Fatal(fault) => return self.fail(Cause::Storage, fault),
         }

@@ -30,6 +30,11 @@ impl<'a, T: 'a> Flight<'a, T> {
         self.running.len() + self.landed.len() >= self.depth
     }
 
+    /// Whether nothing is in flight and nothing waits to be taken off.
+    pub(super) fn is_empty(&self) -> bool {
+        self.running.is_empty() && self.landed.is_empty()
+    }
+
     /// Starts an operation.
     pub(super) async fn launch(&mut self, operation: impl Future<Output = T> + 'a) {
         let mut operation: Pin<Box<dyn Future<Output = T> + 'a>> = Box::pin(operation);

@@ -163,8 +163,9 @@ pub async fn ingest<E: Engine, I: Inlet<E>>(
     let tag = grant.lease.to_string();
     let result = attempt(dock, &grant, upload, &place, &tag, inlet).await;
     let result = match (grant.flow.is_cancelled(), result) {
-        // The same client has come back on another connection and will continue what is stored.
-        (true, Ok(Landed::Part(partial))) => Ok(Landed::Part(partial)),
+        // What is stored and has its name is not undone by the same client's coming back on another connection; if the lease has
+        // ended, settling says so.
+        (true, Ok(landed)) => Ok(landed),
         // Whatever broke was most likely broken by the cut itself.
         (true, _) => Err(TransferError::Cut(grant.flow.reason().unwrap_or(Fault::RequestCanceled))),
         (false, result) => result,
@@ -186,7 +187,14 @@ pub async fn ingest<E: Engine, I: Inlet<E>>(
                 let _ = grant.settle(Outcome::Interrupted(partial)).await;
                 return Err(error);
             }
-            if !grant.prepared.device {
+            let taken_over = grant.flow.reason() == Some(Fault::RequestCanceled);
+            if taken_over && upload.resumable.is_some() && can_resume(&grant, upload) {
+                // The client is back on another connection and goes on where the last checkpoint is.
+                let _ = grant.settle(Outcome::GivenUp).await;
+                return Err(error);
+            }
+            // What a lease has cut it removes itself, once that it has ended is journaled.
+            if !grant.prepared.device && (taken_over || !grant.flow.is_cancelled()) {
                 // A part that cannot be removed now is swept at the next start; the error that counts is the first.
                 let removed = dock.names(&place, move |space, place| space.remove_part(place, &tag)).await;
                 removed.unwrap_or_else(|second| tracing::warn!(%place, %second, "part file not removed"));
@@ -280,7 +288,12 @@ async fn conclude<E: Engine>(
     };
     run.dock.engine.sync(run.file).await.map_err(|error| storage(run.place, error))?;
     if run.flow.is_cancelled() {
-        return Err(TransferError::Disconnected { offset_bytes: moved.end_bytes });
+        let offset_bytes = moved.end_bytes;
+        return match keep && taken_over {
+            // Whole, but whoever has come back has the word: there is nothing left to send.
+            true => Ok(Landed::Part(Partial { offset_bytes, length_bytes: announced(run.grant, upload) })),
+            false => Err(TransferError::Disconnected { offset_bytes }),
+        };
     }
     let receipt = Receipt {
         stream_bytes: moved.end_bytes,

@@ -47,6 +47,13 @@ pub trait Inlet<E: Engine> {
     /// The socket and the number of body bytes left on it, when they are plain bytes that may bypass user space.
     fn direct(&self) -> Option<(E::Socket, u64)>;
 
+    /// Whether what lies in the socket of [`Inlet::direct`] is the client's bytes as they came. Not so where the kernel decrypts: then a
+    /// splice must not meet a pipe that is not empty (a record that does not fit loses its rest), and one that gives nothing may
+    /// mean a record that is no payload, which only [`Inlet::read`] understands.
+    fn is_bare(&self) -> bool {
+        true
+    }
+
     /// Tells the inlet that `bytes` of the body were taken from the socket of [`Inlet::direct`].
     fn advance(&mut self, bytes: u64);
 }

@@ -136,7 +136,10 @@ impl Limited {
         for ticket in &self.tickets {
             // One after the other: what is booked with everybody must not pass while the lease's own turn is waited for.
             while ticket.credit_bytes.get() < wanted_bytes {
-                ticket.turn(&self.flow).await;
+                if !ticket.turn(&self.flow).await {
+                    // Whoever was cut may go at once: to its end.
+                    return bytes;
+                }
             }
         }
         let granted_bytes = self.tickets.iter().map(|ticket| ticket.credit_bytes.get()).fold(bytes, u64::min);
@@ -146,15 +149,20 @@ impl Limited {
 }
 
 impl Ticket {
-    async fn turn(&self, flow: &Flow) {
+    /// Waits for a turn; `false` when the stream is cut meanwhile.
+    async fn turn(&self, flow: &Flow) -> bool {
         let turn_bytes = self.timetable.turn_bytes();
         let turn = self.timetable.book(turn_bytes);
         if Instant::now() < turn.departs {
             let _ours = flow.local_work();
-            sleep_until(turn.departs).await;
+            tokio::select! {
+                () = sleep_until(turn.departs) => {}
+                () = flow.cancelled() => return false,
+            }
         }
         turn.used();
         self.add(turn_bytes);
+        true
     }
 
     fn add(&self, bytes: u64) {

@@ -3,7 +3,7 @@
 set -euo pipefail
 : "${DISKFERRY:?the path of the built program; tests/run sets it}"
 soak=$(dirname "$0")/../soak/run
-seconds=15
+seconds=12
 [ -z "${DISKFERRY_LONG-}" ] || seconds=120
 status=0
 python3 "$soak" --seconds "$seconds" --engine auto || status=$?

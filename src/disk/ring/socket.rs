@@ -6,6 +6,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::Shutdown;
@@ -18,13 +19,19 @@ struct Connection {
     fd: Arc<OwnedFd>,
     /// Whether system calls on it return rather than wait. Only splicing wants that: the ring waits better by itself.
     nonblocking: AtomicBool,
+    /// Whether the kernel does its TLS.
+    offloaded: AtomicBool,
 }
 
 impl RingSocket {
     /// Takes a descriptor over, which must wait rather than return for the ring to wait on it.
     pub(super) fn new(fd: OwnedFd) -> Result<RingSocket, Errno> {
         rustix::io::ioctl_fionbio(&fd, false)?;
-        Ok(RingSocket(Arc::new(Connection { fd: Arc::new(fd), nonblocking: AtomicBool::new(false) })))
+        Ok(RingSocket(Arc::new(Connection {
+            fd: Arc::new(fd),
+            nonblocking: AtomicBool::new(false),
+            offloaded: AtomicBool::new(false),
+        })))
     }
 
     /// What an operation must hold while the kernel uses the socket.
@@ -40,6 +47,11 @@ impl RingSocket {
         Ok(())
     }
 
+    /// Remembers that the kernel does its TLS from now on.
+    pub(super) fn set_offloaded(&self) {
+        self.0.offloaded.store(true, Ordering::Relaxed);
+    }
+
     /// Ends the connection both ways.
     pub(super) fn shut(&self) {
         self.0.shut();
@@ -47,9 +59,13 @@ impl RingSocket {
 
     /// Ends the connection both ways with a reset, which a peer notices that waits for room to send.
     pub(super) fn cut(&self) {
+        // The last close resets; a socket whose TLS is the kernel's must not be taken apart before that.
+        let _ = rustix::net::sockopt::set_socket_linger(&self.0.fd, Some(Duration::ZERO));
         self.0.shut();
-        // Fails only when the peer was faster.
-        let _ = rustix::net::connect_unspec(&self.0.fd);
+        if !self.0.offloaded.load(Ordering::Relaxed) {
+            // Fails only when the peer was faster.
+            let _ = rustix::net::connect_unspec(&self.0.fd);
+        }
     }
 
     /// Ends the sending direction.

@@ -121,6 +121,7 @@ impl Attach for Uring {
     }
 
     fn offload(&self, socket: &RingSocket, secrets: &TlsSecrets) -> Result<KernelTls, DiskError> {
+        socket.set_offloaded();
         KernelTls::start(socket.fd().clone(), secrets)
     }
 }
@@ -210,7 +211,7 @@ impl Engine for Uring {
 
     async fn splice_in(&self, socket: &RingSocket, pipe: &Pipe, limit: usize) -> Result<usize, DiskError> {
         let moved = self.when(socket, libc::POLLIN, |fd| pipe.ends().fill_from_socket(fd, limit)).await;
-        moved.map_err(|source| DiskError::socket("splice from socket", source))
+        moved.map_err(DiskError::splice_in)
     }
 
     async fn read_some(

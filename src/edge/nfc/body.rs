@@ -126,6 +126,10 @@ impl<E: Engine> Inlet<E> for RequestBody<'_, E> {
         }
     }
 
+    fn is_bare(&self) -> bool {
+        self.channel.is_bare()
+    }
+
     fn advance(&mut self, bytes: u64) {
         self.received_bytes += bytes;
         if let Shape::Length { left_bytes } = &mut self.shape {

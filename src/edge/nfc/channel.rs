@@ -132,6 +132,11 @@ impl<E: Engine> Channel<E> {
         }
     }
 
+    /// Whether nobody encrypts: what lies in the socket are the client's bytes as they came.
+    pub(super) fn is_bare(&self) -> bool {
+        matches!(self.guard, Guard::Nobody)
+    }
+
     /// Gives back bytes that were read but belong to the next request.
     pub(super) fn unread(&mut self, bytes: &[u8]) {
         self.ahead.splice(0..0, bytes.iter().copied());

@@ -137,6 +137,15 @@ impl Table {
         self.look_at_drain();
     }
 
+    /// Lets time pass inside a turn; `false`, and nothing happens, when something has become due, which only a new turn may look at.
+    pub fn advance_to(&mut self, now: Moment) -> bool {
+        let nothing_due = now < self.wake;
+        if nothing_due {
+            self.now = now;
+        }
+        nothing_due
+    }
+
     /// Ends a turn: hands out its effects.
     pub fn end_turn(&mut self) -> Batch {
         let mut batch = std::mem::take(&mut self.effects);

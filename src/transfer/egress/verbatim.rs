@@ -34,7 +34,9 @@ pub(super) async fn send<E: Engine, O: Outlet<E>>(
     let mut digest = Digest::new(kind, run.dock.crew.clone());
     let mut trail = Trail::new(run.plan.way);
     let length_bytes = part.end - part.start;
-    match outlet.direct().filter(|_| !part.is_empty()) {
+    // Past the page cache the digest would have to read the disk once more: then the bytes are copied and hashed on the way.
+    let hash_costs = digest.is_wanted() && run.dock.engine.is_direct(&run.plan.file);
+    match outlet.direct().filter(|_| !part.is_empty() && !hash_costs) {
         Some(socket) if splice_and_hash(run, &lane, &socket, &part, outlet, &mut digest).await? => {
             trail.spliced_bytes = length_bytes;
         }
@@ -93,12 +95,17 @@ async fn splice_body<E: Engine, O: Outlet<E>>(
     let mut loads = Flight::new(depth);
     let mut spare = Vec::new();
     let mut next_bytes = part.start;
-    let mut result = Ok(true);
+    let (mut result, mut has_sent) = (Ok(true), false);
     while matches!(result, Ok(true)) {
         while next_bytes < part.end && !loads.is_full() {
             let pipe = match spare.pop() {
                 Some(pipe) => pipe,
-                None => run.dock.engine.pipe().map_err(|error| storage(&run.plan.place, error))?,
+                None => match run.dock.engine.pipe() {
+                    Ok(pipe) => pipe,
+                    // What is loaded already is sent first.
+                    Err(_) if !loads.is_empty() => break,
+                    Err(error) => return Err(storage(&run.plan.place, error)),
+                },
             };
             let piece = next_bytes..part.end.min(next_bytes + PIPE_BYTES as u64);
             next_bytes = piece.end;
@@ -106,9 +113,10 @@ async fn splice_body<E: Engine, O: Outlet<E>>(
         }
         let Some(loaded) = loads.land().await else { break };
         result = match loaded {
-            Err(TransferError::Storage { error, .. }) if error.is_splice_refused() && spare.is_empty() => Ok(false),
+            Err(TransferError::Storage { error, .. }) if error.is_splice_refused() && !has_sent => Ok(false),
             Err(error) => Err(error),
             Ok(load) => {
+                has_sent = true;
                 let sent = loads.alongside(send_load(run, socket, load, part.clone(), outlet)).await;
                 sent.map(|pipe| {
                     spare.push(pipe);
@@ -235,6 +243,7 @@ async fn hash<E: Engine>(
         let buffer = read(run, lane, offset_bytes..end).await?;
         run.dock.metrics.digest_reread_bytes.inc_by(buffer.len() as u64);
         drop(digest.update(buffer).await?);
+        run.flow.step();
         offset_bytes = end;
     }
     Ok(())

@@ -23,6 +23,8 @@ pub(super) struct Progress {
     pub(super) digest_waits: Cell<u64>,
     hashed_bytes: Cell<u64>,
     moving: Cell<bool>,
+    /// The mover waits for the follower.
+    waiting: Cell<bool>,
     /// The mover ended with an error: the digest is of no use any more.
     failed: Cell<bool>,
     follower: Cell<Follower>,
@@ -44,6 +46,7 @@ impl Progress {
             digest_waits: Cell::new(0),
             hashed_bytes: Cell::new(0),
             moving: Cell::new(false),
+            waiting: Cell::new(false),
             failed: Cell::new(false),
             follower: Cell::new(Follower::Absent),
             wake: Notify::new(),
@@ -107,7 +110,10 @@ async fn follow<E: Engine>(run: &Run<'_, E>, progress: &Progress, digest: &mut D
         if run.flow.is_cancelled() || progress.failed.get() {
             return Err(TransferError::Disconnected { offset_bytes: hashed_bytes });
         }
-        run.flow.step();
+        if progress.waiting.get() || !progress.moving.get() {
+            // Only what the client has to wait for is the server's own work.
+            run.flow.step();
+        }
         let ready_bytes = progress.written_bytes.get() - hashed_bytes;
         if ready_bytes == 0 && !progress.moving.get() {
             return Ok(());
@@ -144,7 +150,9 @@ pub(super) async fn keep_up<E: Engine>(run: &Run<'_, E>, progress: &Progress) ->
     }
     while progress.follower.get() == Follower::Running && !run.flow.is_cancelled() && behind() {
         let _ours = run.flow.local_work();
+        progress.waiting.set(true);
         progress.wake.notified().await;
+        progress.waiting.set(false);
     }
     // A client that always has bytes ready never makes us wait by itself.
     tokio::task::yield_now().await;

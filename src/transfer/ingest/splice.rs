@@ -5,15 +5,17 @@
 //! beginning of what has to be copied: nothing is lost.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use futures_util::future::try_join;
+use tokio::time::timeout;
 
 use super::super::dock::storage;
 use super::super::error::TransferError;
 use super::super::{Buffer, Engine, Inlet};
 use super::beside::{Progress, keep_up};
 use super::{Run, within};
-use crate::limits::{ALIGN_BYTES, PIPE_BYTES};
+use crate::limits::{ALIGN_BYTES, PAGE_WAIT_MS, PIPE_BYTES};
 
 /// What a splice that was refused leaves in its pipes, oldest first, before the rest of the body.
 pub(super) struct Leftover<'a, E: Engine, I> {
@@ -36,15 +38,20 @@ pub(super) async fn splice_body<E: Engine, I: Inlet<E>>(
     let engine = &run.dock.engine;
     let at = |error| storage(run.place, error);
     let whole_pages = engine.is_direct(run.file);
+    let bare = inlet.is_bare();
     let (mut full, mut empty) = (engine.pipe().map_err(at)?, engine.pipe().map_err(at)?);
-    let mut held = take(run, socket, &full, left_bytes, progress).await?;
+    let mut held = take(run, socket, &full, left_bytes, bare, progress).await?;
     loop {
+        if held == 0 {
+            // Whatever it is that is no payload, reading finds out.
+            return Ok(VecDeque::from([(full, 0)]));
+        }
         inlet.advance(held as u64);
         left_bytes -= held as u64;
         let offset_bytes = progress.written_bytes.get();
         within(run, offset_bytes + held as u64)?;
         if whole_pages && left_bytes > 0 && !held.is_multiple_of(ALIGN_BYTES) {
-            // A pipe full of parts of pages: what follows would not begin with a page either.
+            // Parts of pages: what follows would not begin with a page either.
             run.dock.metrics.splice_refused.inc();
             run.pace.give_back(held as u64);
             return Ok(VecDeque::from([(full, held)]));
@@ -53,7 +60,7 @@ pub(super) async fn splice_body<E: Engine, I: Inlet<E>>(
         let refill = async {
             Ok(match left_bytes {
                 0 => Ok(0),
-                _ => take(run, socket, &empty, left_bytes, progress).await,
+                _ => take(run, socket, &empty, left_bytes, bare, progress).await,
             })
         };
         // Storage that fails is said at once, even to a client that has paused. A write under way is never abandoned.
@@ -67,7 +74,7 @@ pub(super) async fn splice_body<E: Engine, I: Inlet<E>>(
             return Ok(VecDeque::from([(full, held), (empty, more)]));
         }
         held = refilled?;
-        if held == 0 {
+        if held == 0 && left_bytes == 0 {
             return Ok(VecDeque::new());
         }
         std::mem::swap(&mut full, &mut empty);
@@ -75,33 +82,44 @@ pub(super) async fn splice_body<E: Engine, I: Inlet<E>>(
     }
 }
 
-/// Socket to pipe; the end of the connection inside the body is the client's going away. For a target past the page cache it goes
-/// on until there are whole pages, unless the body or the pipe ends before.
+/// Socket to pipe; the end of the connection inside the body is the client's going away. For a target past the page cache it goes on
+/// until there are whole pages, as long as bytes keep coming. 0 where somebody has to look at what the kernel does not pass on.
 async fn take<E: Engine>(
     run: &Run<'_, E>,
     socket: &E::Socket,
     pipe: &E::Pipe,
     left_bytes: u64,
+    bare: bool,
     progress: &Progress,
 ) -> Result<usize, TransferError> {
+    let engine = &run.dock.engine;
     let limit = left_bytes.min(PIPE_BYTES as u64) as usize;
-    let whole_pages = run.dock.engine.is_direct(run.file);
+    let whole_pages = engine.is_direct(run.file);
     let mut held = 0;
     loop {
         let allowed = run.pace.acquire((limit - held) as u64).await as usize;
-        let moved = run.dock.engine.splice_in(socket, pipe, allowed).await;
+        let moved = engine.splice_in(socket, pipe, allowed).await;
         run.pace.give_back((allowed - moved.as_ref().map_or(0, |count| *count)) as u64);
         match moved {
             Ok(count) if count > 0 => held += count,
             // What came before the end is stored first; the next look finds the end again.
+            Err(error) if held > 0 && error.is_dry() => {
+                // The rest of a page is most likely on its way; but nobody's bytes are held back for long.
+                let soon = Duration::from_millis(PAGE_WAIT_MS);
+                if timeout(soon, engine.readable(socket)).await.is_err() {
+                    return Ok(held);
+                }
+            }
             _ if held > 0 => return Ok(held),
+            Ok(_) if !bare => return Ok(0),
+            Err(error) if error.is_splice_refused() => return Ok(0),
             Ok(_) => return Err(TransferError::Disconnected { offset_bytes: progress.written_bytes.get() }),
             Err(error) if error.is_peer() => {
                 return Err(TransferError::Disconnected { offset_bytes: progress.written_bytes.get() });
             }
             Err(error) => return Err(storage(run.place, error)),
         }
-        if !whole_pages || held == limit || held.is_multiple_of(ALIGN_BYTES) {
+        if !bare || !whole_pages || held == limit || held.is_multiple_of(ALIGN_BYTES) {
             return Ok(held);
         }
     }
