@@ -25,10 +25,6 @@ pub(super) async fn send<E: Engine, O: Outlet<E>>(
     whole: bool,
     outlet: &mut O,
 ) -> Result<Sent, TransferError> {
-    let lane = {
-        let _ours = run.flow.local_work();
-        run.dock.budget.reserve().await?
-    };
     // A part says nothing about the whole: it has no digest.
     let kind = if whole { run.grant.checksum_type } else { ChecksumType::None };
     let mut digest = Digest::new(kind, run.dock.crew.clone());
@@ -36,17 +32,34 @@ pub(super) async fn send<E: Engine, O: Outlet<E>>(
     let length_bytes = part.end - part.start;
     // Past the page cache the digest would have to read the disk once more: then the bytes are copied and hashed on the way.
     let hash_costs = digest.is_wanted() && run.dock.engine.is_direct(&run.plan.file);
-    match outlet.direct().filter(|_| !part.is_empty() && !hash_costs) {
-        Some(socket) if splice_and_hash(run, &lane, &socket, &part, outlet, &mut digest).await? => {
-            trail.spliced_bytes = length_bytes;
+    let socket = outlet.direct().filter(|_| !part.is_empty() && !hash_costs);
+    let mut lane = None;
+    let spliced = match &socket {
+        // Nothing comes into our memory, so none is reserved: any number of downloads goes on at once.
+        Some(socket) if !digest.is_wanted() => splice_body(run, socket, part.clone(), outlet).await?,
+        Some(socket) => {
+            let lane = lane.insert(reserve(run).await?);
+            splice_and_hash(run, lane, socket, &part, outlet, &mut digest).await?
         }
-        _ => {
-            digest = Digest::new(kind, run.dock.crew.clone());
-            copy_body(run, &lane, part, outlet, &mut digest).await?;
-        }
+        None => false,
+    };
+    if spliced {
+        trail.spliced_bytes = length_bytes;
+    } else {
+        let lane = match lane {
+            Some(lane) => lane,
+            None => reserve(run).await?,
+        };
+        digest = Digest::new(kind, run.dock.crew.clone());
+        copy_body(run, &lane, part, outlet, &mut digest).await?;
     }
     trail.was_direct = run.dock.engine.is_direct(&run.plan.file);
     Ok(Sent { stream_bytes: length_bytes, populated_bytes: length_bytes, trail, checksum: digest.finish()? })
+}
+
+async fn reserve<E: Engine>(run: &Run<'_, E>) -> Result<Reservation, TransferError> {
+    let _ours = run.flow.local_work();
+    run.dock.budget.reserve().await
 }
 
 /// Splices the part and computes its digest beside it; `false`, with nothing sent, when the source gives no splice.
