@@ -77,6 +77,8 @@ pub(super) async fn beside<E: Engine, T>(
     mover: impl Future<Output = Result<T, TransferError>>,
 ) -> Result<T, TransferError> {
     let Some(hashing) = digest.as_mut() else { return mover.await };
+    // What was hashed on the way since the last follower is no lag.
+    progress.hashed_bytes.set(hashing.hashed_bytes());
     progress.moving.set(true);
     progress.follower.set(Follower::Running);
     let mover = async {

@@ -181,6 +181,10 @@ impl<E: Engine, I: Inlet<E>> Inlet<E> for Leftover<'_, E, I> {
         self.pipes.iter().all(|(_, held)| *held == 0).then(|| self.inlet.direct()).flatten()
     }
 
+    fn is_bare(&self) -> bool {
+        self.inlet.is_bare()
+    }
+
     fn advance(&mut self, bytes: u64) {
         self.inlet.advance(bytes);
     }
