@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!   admin (control runtime)  ──►  lease driver
+//!   folder (control runtime) ──►  transfer::files, which asks the lease driver
 //!   nfc   (data threads)     ──►  lease driver (Grant)  ──►  transfer
 //! ```
 //!
@@ -10,6 +11,7 @@
 //! connection is closed; nothing of a client's is trusted before it was bounded.
 
 pub mod admin;
+pub mod folder;
 pub mod nfc;
 pub mod rescue;
 pub mod tls;
