@@ -113,6 +113,10 @@ pub const RATE_WINDOW_MS: u64 = 10_000;
 pub const CANCEL_MS: u64 = 10_000;
 /// Pause before a failed cleanup is tried again.
 pub const CLEANUP_RETRY_MS: u64 = 30_000;
+/// Tasks that belong to no lease, ended ones included; past it the oldest ended one is forgotten early, then new ones are refused.
+pub const TASKS: usize = 10_000;
+/// Changes of leases and tasks that one who watches them may fall behind before it is told to look at everything again.
+pub const LEASE_NEWS: usize = 1024;
 /// How long an ended lease and its task stay readable.
 pub const ENDED_LEASE_MS: u64 = 3_600_000;
 /// Longest wait for open transfers at shutdown; below systemd's default of 90 s to stop a service.
