@@ -441,7 +441,7 @@ impl Phase {
 
 /// `2026-01-31T23:59:59.000Z`. The date is counted in eras of 400 years that begin on the first of March, so that the leap day
 /// comes last.
-fn rfc3339(wall_ms: u64) -> String {
+pub fn rfc3339(wall_ms: u64) -> String {
     let (days, ms) = (wall_ms / 86_400_000, wall_ms % 86_400_000);
     let since_era = days + 719_468; // days from 0000-03-01 to 1970-01-01
     let (era, day_of_era) = (since_era / 146_097, since_era % 146_097);
