@@ -122,6 +122,24 @@ pub const ENDED_LEASE_MS: u64 = 3_600_000;
 /// Longest wait for open transfers at shutdown; below systemd's default of 90 s to stop a service.
 pub const DRAIN_MS: u64 = 30_000;
 
+// ---------------------------------------------------------------- inventory
+/// Machines of the inventory: what one vSphere host can hold, four times. Property collectors look at all of them.
+pub const MACHINES: usize = 4096;
+/// Longest name of a machine, in characters; what vSphere takes.
+pub const MACHINE_NAME_CHARACTERS: usize = 80;
+/// Longest guest id; the longest of the API has 24 characters.
+pub const MACHINE_WORD_BYTES: usize = 64;
+/// Longest notes of a machine. OVF annotations of appliances take a few KiB.
+pub const ANNOTATION_BYTES: usize = 16 * 1024;
+/// Processors of a machine: the most vSphere 8 allows.
+pub const MACHINE_CPUS: std::ops::RangeInclusive<u32> = 1..=768;
+/// Memory of a machine: 24 TiB is the most vSphere 8 allows.
+pub const MACHINE_MEMORY_MIB: std::ops::RangeInclusive<u64> = 4..=24 * 1024 * 1024;
+/// Network adapters of a machine; what vSphere allows.
+pub const NICS_PER_MACHINE: usize = 10;
+/// Change notices that a reader may be behind before it has to look at everything again.
+pub const INVENTORY_NOTICES: usize = 1024;
+
 // ---------------------------------------------------------------- transfer
 /// Buffers of a data thread kept for request heads and TLS records of connections that transfer nothing.
 pub const BUFFERS_FOR_HEADS: usize = 16;
