@@ -238,6 +238,46 @@ pub const DRAIN_BYTES: u64 = 64 * 1024 * 1024;
 /// Longest request body of the admin API: a lease of 256 disks with long paths fits several times.
 pub const ADMIN_BODY_BYTES: usize = 1024 * 1024;
 
+// ---------------------------------------------------------------- edge: SOAP
+/// Longest call: an OVF of 4 MiB, whose markup is escaped in it.
+pub const SOAP_BODY_BYTES: usize = 8 * 1024 * 1024;
+/// Longest call that carries no OVF; real ones stay below 100 KiB.
+pub const SOAP_CALL_BYTES: usize = 1024 * 1024;
+/// How much of a call that is too long is read, so that its client sees the fault and not a reset.
+pub const SOAP_DRAIN_BYTES: usize = 64 * 1024 * 1024;
+/// Calls that may wait for updates at once: half of the control connections, so that the other half stays free.
+pub const SOAP_WAITS: usize = CONTROL_CONNECTIONS_MAX / 2;
+/// Sessions at once; each is a few KiB.
+pub const SESSIONS: usize = 4096;
+/// Sessions of one user at once: scripts that never log out must not lock out the others.
+pub const SESSIONS_PER_USER: usize = 1024;
+/// Views of one session; govc has one at a time.
+pub const VIEWS_PER_SESSION: usize = 256;
+/// Collectors of one session besides its own; govc makes one for every wait.
+pub const COLLECTORS_PER_SESSION: usize = 256;
+/// Filters of one collector; pyvmomi makes one for every task it waits for.
+pub const FILTERS_PER_COLLECTOR: usize = 256;
+/// Objects that have left and are still told of; who asks more seldom sees them vanish without a word.
+pub const GONE_OBJECTS: usize = 1024;
+/// Objects that one filter may report: every lease, task and machine there can be, and the rest.
+pub const REPORTED_OBJECTS: usize = 65_536;
+/// Tasks that the task manager lists: vSphere shows about as many.
+pub const RECENT_TASKS: usize = 200;
+/// Results of tasks that are kept: searches of a datastore, mostly.
+pub const TASK_RESULTS: usize = 256;
+/// How long changes are gathered before waiting clients are told: renewals come ten times a second.
+pub const SOAP_GATHER_MS: u64 = 10;
+/// Wrong passwords of one address before it has to wait, and how long at first and at most.
+pub const LOGIN_FAILURES: u32 = 3;
+/// First wait after too many wrong passwords; doubled each time.
+pub const LOGIN_WAIT_MS: u64 = 500;
+/// Longest wait after too many wrong passwords.
+pub const LOGIN_WAIT_MAX_MS: u64 = 30_000;
+/// Addresses whose wrong passwords are remembered.
+pub const LOGIN_ADDRESSES: usize = 16_384;
+/// How long wrong passwords are remembered.
+pub const LOGIN_MEMORY_MS: u64 = 600_000;
+
 // ---------------------------------------------------------------- upstream
 /// Pieces of one buffer each that wait between a file and a connection of our own: 2 MiB.
 pub const UPSTREAM_QUEUE: usize = 8;

@@ -12,6 +12,7 @@ mod demo;
 mod lease_command;
 mod logging;
 mod serve;
+mod vsphere;
 pub mod wiring;
 
 use std::process::ExitCode;

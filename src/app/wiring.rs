@@ -21,11 +21,13 @@ use tokio::sync::watch;
 
 use super::config::{self, Resolved};
 use super::data_threads::{self, Cargo};
+use super::vsphere;
 use crate::disk::{Backing, Datastores, EngineKind, KernelSuites};
 use crate::edge::admin::{self, Token, Urls, listener};
 use crate::edge::nfc::acceptor::{self, Seating};
 use crate::edge::nfc::metrics::NfcMetrics;
 use crate::edge::tls::{Identity, write_private};
+use crate::inventory::Inventory;
 use crate::journal::redb::RedbJournal;
 use crate::lease::{ChecksumType, Driver, LeaseMetrics, LeaseState, Leases, Renewal, Secret, Settings, Timeouts};
 use crate::limits::{CONNECTIONS_MAX, DESCRIPTORS_KEPT, DESCRIPTORS_PER_TRANSFER, OPEN_TRANSFERS};
@@ -105,12 +107,13 @@ impl Running {
 
         let registry = Registry::new();
         let metrics = Metrics::register(&registry, engine).map_err(io("metrics"))?;
-        let leases = start_leases(config, &space, metrics.lease)?;
+        let (leases, inventory) = start_leases(config, &space, metrics.lease)?;
         sweep(&leases, &space).await;
         let crew = start_crew()?;
         let tls = identity.server_config().map_err(io("certificate"))?;
         let kernel_suites = data_threads::kernel_suites(config.kernel_tls);
         let (closing, closed) = watch::channel(false);
+        let vsphere_space = space.clone();
         let cargo = Cargo {
             leases: leases.clone(),
             space,
@@ -130,14 +133,18 @@ impl Running {
         let (berths, threads) = data_threads::start(engine, &config.data, &cargo).map_err(io("data threads"))?;
         let seating = Seating::new(berths, connections(), metrics.nfc);
         let ready = Arc::new(AtomicBool::new(true));
+        let token = Arc::new(token);
+        let urls = Arc::new(urls(config, data_at.port(), data_tls_at.port(), &identity));
         let desk = admin::Desk {
             leases: leases.clone(),
             registry,
-            token: Arc::new(token),
-            urls: Arc::new(urls(config, data_at.port(), data_tls_at.port(), &identity)),
+            token: token.clone(),
+            urls: urls.clone(),
             ready: ready.clone(),
         };
-        let router = admin::router(desk);
+        let parts = vsphere::Parts { leases: leases.clone(), inventory, space: vsphere_space, urls, token };
+        let vsphere = vsphere::open(config, parts, wall_clock_ms).map_err(io("vSphere API"))?;
+        let router = admin::router(desk).merge(crate::edge::soap::router(vsphere));
         let listeners = vec![
             tokio::spawn(acceptor::accept(data, false, seating.clone(), closed.clone())),
             tokio::spawn(acceptor::accept(data_tls, true, seating, closed.clone())),
@@ -273,9 +280,24 @@ fn open_datastores(config: &Resolved) -> Result<Datastores, StartError> {
     Datastores::new(backings).map_err(|error| StartError::Configuration(error.to_string()))
 }
 
-fn start_leases(config: &Resolved, space: &Arc<Datastores>, metrics: LeaseMetrics) -> Result<Leases, StartError> {
+fn start_leases(
+    config: &Resolved,
+    space: &Arc<Datastores>,
+    metrics: LeaseMetrics,
+) -> Result<(Leases, Inventory), StartError> {
     let state = &config.state.dir;
     let journal = RedbJournal::open(&state.join("journal.redb")).map_err(io("journal"))?;
+    let measuring = space.clone();
+    let inventory_settings = crate::inventory::Settings {
+        wall_clock_ms,
+        measure: Box::new(move |target| {
+            let place = crate::disk::Place { datastore: target.datastore.clone(), path: target.path.clone() };
+            crate::disk::Space::inspect(&*measuring, &place)
+                .map(|found| found.length_bytes)
+                .map_err(|error| crate::lease::Fault::FileFault { file: target.to_string(), reason: error.to_string() })
+        }),
+    };
+    let inventory = Inventory::open(inventory_settings, Arc::new(journal.machines())).map_err(io("inventory"))?;
     let secret = load_secret(&state.join("ticket.key"))?;
     let lease = &config.lease;
     let timeouts = Timeouts {
@@ -297,7 +319,8 @@ fn start_leases(config: &Resolved, space: &Arc<Datastores>, metrics: LeaseMetric
     let max_rate_bytes_per_s = lease.max_rate_bytes_per_s;
     let settings = Settings { timeouts, checksum_type, max_rate_bytes_per_s, ..Settings::new(secret, wall_clock_ms) };
     let objects = Arc::new(Warehouse::new(space.clone()));
-    Driver::start(settings, Box::new(journal), objects, metrics).map_err(io("journal"))
+    let leases = Driver::start(settings, Box::new(journal), objects, metrics).map_err(io("journal"))?;
+    Ok((leases, inventory))
 }
 
 /// Removes part files nobody will continue. A walk that fails is no reason not to serve.

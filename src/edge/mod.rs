@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!   admin (control runtime)  ──►  lease driver
+//!   soap  (control runtime)  ──►  lease driver, inventory
 //!   nfc   (data threads)     ──►  lease driver (Grant)  ──►  transfer
 //! ```
 //!
@@ -12,4 +13,5 @@
 pub mod admin;
 pub mod nfc;
 pub mod rescue;
+pub mod soap;
 pub mod tls;

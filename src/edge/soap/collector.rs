@@ -13,6 +13,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, watch};
 
 use super::walk::{self, Report};
@@ -139,7 +140,7 @@ impl Collector {
     }
 
     /// Resolves when filters come or go after this call.
-    pub fn filters_changed(&self) -> impl Future<Output = ()> + '_ {
+    pub fn filters_changed(&self) -> Notified<'_> {
         self.changed.notified()
     }
 
@@ -157,7 +158,8 @@ impl Collector {
                 Err(Fault::ManagedObjectNotFound { .. }) => Vec::new(),
                 reports => reports?,
             };
-            interest.everything |= spec.objects.iter().any(|start| !start.select.is_empty() || !is_plain(&start.object));
+            interest.everything |=
+                spec.objects.iter().any(|start| !start.select.is_empty() || !is_plain(&start.object));
             interest.ids.extend(spec.objects.iter().map(|start| start.object.id.clone()));
             interest.ids.extend(reports.iter().map(|report| report.object.id.clone()));
             found.push((number, reports));

@@ -4,13 +4,21 @@ use super::places;
 use crate::edge::soap::world::World;
 use crate::wire::soap::{MoRef, Object, Value};
 
+/// Knows who is logged in. Ids of managers are those of vCenter.
 pub const SESSION_MANAGER: &str = "SessionManager";
+/// The collector that every session has.
 pub const PROPERTY_COLLECTOR: &str = "propertyCollector";
+/// Makes views.
 pub const VIEW_MANAGER: &str = "ViewManager";
+/// Finds objects.
 pub const SEARCH_INDEX: &str = "SearchIndex";
+/// Reads and writes descriptors.
 pub const OVF_MANAGER: &str = "OvfManager";
+/// Lists tasks.
 pub const TASK_MANAGER: &str = "TaskManager";
+/// Changes files of datastores.
 pub const FILE_MANAGER: &str = "FileManager";
+/// Lists privileges.
 pub const AUTHORIZATION_MANAGER: &str = "AuthorizationManager";
 
 /// `ServiceInstance`.
@@ -73,7 +81,10 @@ pub fn session_manager(world: &World<'_>) -> Object {
             .with("sessionList", Value::objects("UserSession", visible.map(|other| other.info(session))))
             .with("currentSession", session.info(session));
     }
-    object.with("messageLocaleList", Value::texts(["en"])).with("supportedLocaleList", Value::texts(["en"])).with("defaultLocale", "en")
+    object
+        .with("messageLocaleList", Value::texts(["en"]))
+        .with("supportedLocaleList", Value::texts(["en"]))
+        .with("defaultLocale", "en")
 }
 
 /// `OvfManager`.
