@@ -14,6 +14,7 @@
 pub mod calls;
 pub mod collector;
 pub mod describe;
+pub mod disks;
 pub mod documents;
 pub mod refusal;
 pub mod results;
@@ -44,8 +45,9 @@ use self::throttle::Throttle;
 use super::admin::Urls;
 use super::rescue;
 use crate::inventory::Inventory;
-use crate::lease::{Fault, Leases, Target};
+use crate::lease::Leases;
 use crate::limits::{SOAP_BODY_BYTES, SOAP_CALL_BYTES, SOAP_DRAIN_BYTES, SOAP_WAITS};
+use crate::transfer::files::{Files, Volume};
 use crate::wire::soap::{ApiVersion, Call, envelope};
 
 /// What the SOAP API answers from.
@@ -60,10 +62,8 @@ pub struct Desk {
     pub login: Login,
     /// How device URLs are completed.
     pub urls: Arc<Urls>,
-    /// Looks at the datastores; may block.
-    pub stores: Arc<dyn Fn() -> Vec<StoreInfo> + Send + Sync>,
-    /// Removes the stored object of a disk that belongs to nobody any more.
-    pub remove_object: RemoveObject,
+    /// Files of the datastores.
+    pub files: Files,
     /// What is shown of the server.
     pub settings: Settings,
     /// Results of tasks that are more than a word.
@@ -76,9 +76,6 @@ pub struct Desk {
 
 /// Checks a name and a password.
 pub type Login = Arc<dyn Fn(String, String) -> BoxFuture<'static, Option<Role>> + Send + Sync>;
-
-/// Removes a stored object with what describes it; one that is not there is no error.
-pub type RemoveObject = Arc<dyn Fn(Target) -> BoxFuture<'static, Result<(), Fault>> + Send + Sync>;
 
 /// What is shown of the server.
 #[derive(Debug, Clone)]
@@ -118,7 +115,19 @@ pub struct StoreInfo {
 
 /// Where a connection comes from; the listener adds it to every request.
 #[derive(Debug, Clone, Copy)]
-pub struct Peer(pub SocketAddr);
+pub struct Peer {
+    /// Its address.
+    pub address: SocketAddr,
+    /// Whether it is encrypted.
+    pub tls: bool,
+}
+
+impl From<Volume> for StoreInfo {
+    fn from(volume: Volume) -> Self {
+        let Volume { name, device, capacity_bytes, free_bytes } = volume;
+        StoreInfo { name, directory: !device, capacity_bytes, free_bytes, accessible: capacity_bytes > 0 }
+    }
+}
 
 impl Desk {
     /// Permits for calls that wait.
@@ -142,7 +151,9 @@ pub fn router(desk: Arc<Desk>) -> Router {
 
 async fn answer(State(desk): State<Arc<Desk>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let peer = parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
+    let peer = parts.extensions.get::<Peer>();
+    let secure = peer.is_some_and(|peer| peer.tls);
+    let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address.ip());
     let (headers, uri) = (parts.headers, parts.uri);
     let call = match read(body).await {
         Ok(call) => call,
@@ -158,6 +169,7 @@ async fn answer(State(desk): State<Arc<Desk>>, request: Request) -> Response {
     match calls::answer(&visit, &call).await {
         Ok(calls::Answer { value, cookie }) => {
             let mut response = soap(StatusCode::OK, envelope::answer(&call.method, value.as_ref()));
+            let cookie = cookie.map(|cookie| set_cookie(&cookie, secure));
             if let Some(cookie) = cookie.and_then(|cookie| HeaderValue::from_str(&cookie).ok()) {
                 response.headers_mut().insert(header::SET_COOKIE, cookie);
             }
@@ -217,7 +229,11 @@ fn reached(headers: &HeaderMap, uri: &Uri) -> String {
     }
 }
 
-/// The `Set-Cookie` of a new session.
-fn set_cookie(value: &str) -> String {
-    format!("{COOKIE}=\"{value}\"; Path=/; HttpOnly; Secure")
+/// The `Set-Cookie` of a new session. Without TLS it must not say `Secure`: Go would not send it back.
+fn set_cookie(value: &str, secure: bool) -> String {
+    let secure = if secure { "; Secure" } else { "" };
+    format!("{COOKIE}=\"{value}\"; Path=/; HttpOnly{secure}")
 }
+
+#[cfg(test)]
+mod tests;

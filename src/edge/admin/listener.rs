@@ -56,7 +56,7 @@ pub async fn serve(
         };
         let (router, acceptor, closing) = (router.clone(), acceptor.clone(), closing.clone());
         connections.spawn(async move {
-            let service = Door { router: TowerToHyperService::new(router), peer: Peer(peer) };
+            let service = Door { router: TowerToHyperService::new(router), peer: Peer { address: peer, tls: false } };
             welcome(stream, service, acceptor, allow_plain, closing).await;
             drop(seat);
         });
@@ -84,7 +84,7 @@ impl Service<Request<Incoming>> for Door {
 
 async fn welcome(
     stream: TcpStream,
-    service: Door,
+    mut service: Door,
     acceptor: TlsAcceptor,
     allow_plain: bool,
     closing: watch::Receiver<bool>,
@@ -105,6 +105,7 @@ async fn welcome(
         }
         return;
     }
+    service.peer.tls = true;
     match timeout(limit, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => speak(stream, service, closing).await,
         Ok(Err(error)) => tracing::debug!(%error, "control TLS handshake failed"),

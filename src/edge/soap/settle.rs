@@ -3,15 +3,43 @@
 //! Used by the calls that end leases and by `app`, whose watcher calls [`Desk::settle_imports`] for those that end by themselves.
 
 use super::Desk;
+use super::disks::path;
 use crate::inventory::{Machine, reconcile};
-use crate::lease::{Fault, Target};
+use crate::lease::{Fault, LeaseState};
 
 impl Desk {
-    /// Brings machines to where their imports are. Repeating it is harmless.
+    /// Brings machines to where their imports are; of those that are done, disks that nobody sent are made and all are described first.
+    /// Repeating it is harmless.
     pub async fn settle_imports(&self) {
+        for (id, lease) in self.inventory.importing() {
+            let Some(machine) = self.inventory.machine(&id) else { continue };
+            let done = self.leases.get(&lease).await.is_ok_and(|view| view.state == LeaseState::Done);
+            if !done {
+                continue;
+            }
+            if let Err(fault) = self.finish_disks(&machine).await {
+                tracing::warn!(machine = machine.name, %fault, "disks of an import could not be described; the next change tries again");
+                return;
+            }
+        }
         if let Err(fault) = reconcile(&self.inventory, &self.leases).await {
             tracing::warn!(%fault, "imports could not be settled; the next change tries again");
         }
+    }
+
+    async fn finish_disks(&self, machine: &Machine) -> Result<(), Fault> {
+        for disk in &machine.disks {
+            let target = &disk.target;
+            if target.path.is_empty() {
+                continue;
+            }
+            match self.files.stat(&path(&target.datastore, &target.path)?).await {
+                Ok(stored) => self.describe_disk(target, stored.size_bytes).await?,
+                Err(Fault::FileNotFound { .. }) => self.make_disk(target, disk.capacity_bytes).await?,
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(())
     }
 
     /// Removes the files of a machine, then the machine. Cut short it can be asked for again: files that are gone already are no
@@ -27,13 +55,5 @@ impl Desk {
             self.remove_disk(target).await?;
         }
         self.inventory.remove(&machine.id).await.map(drop)
-    }
-
-    /// Removes the stored object of a disk.
-    ///
-    /// # Errors
-    /// When it is there and cannot be removed.
-    pub async fn remove_disk(&self, target: &Target) -> Result<(), Fault> {
-        (self.remove_object)(target.clone()).await
     }
 }

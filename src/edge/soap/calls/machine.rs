@@ -12,6 +12,12 @@ pub async fn answer(visit: &Visit, call: &Call) -> Result<Option<Value>, Refusal
     expect(call, &["VirtualMachine"])?;
     let desk = &visit.desk;
     let machine = visit.world().machine(&call.this.id).cloned().ok_or_else(|| Refusal::no_such(&call.this))?;
+    match call.method.as_str() {
+        // govc switches a machine off before it destroys it, and takes no for an answer.
+        "PowerOffVM_Task" => return begin(visit, call, "VirtualMachine.powerOff", async { Err(off_already()) }).await,
+        "PowerOnVM_Task" => return begin(visit, call, "VirtualMachine.powerOn", async { Err(runs_nothing()) }).await,
+        _ => {}
+    }
     let hold = desk.inventory.hold(&machine.id, &call.method)?;
     not_leased(visit, &machine).await?;
     let arguments = call.arguments();
@@ -110,6 +116,14 @@ async fn not_leased(visit: &Visit, machine: &Machine) -> Result<(), Refusal> {
         Some(lease) => Err(Fault::TaskInProgress { entity: machine.name.clone(), task: lease.task.to_string() }.into()),
         None => Ok(()),
     }
+}
+
+fn off_already() -> Fault {
+    Fault::InvalidState { reason: "the machine is powered off".to_owned() }
+}
+
+fn runs_nothing() -> Fault {
+    Fault::NotSupported { reason: "this server keeps the disks of machines and runs none of them".to_owned() }
 }
 
 /// What a `VirtualMachineConfigSpec` changes, and which of the devices it takes out lose their files.

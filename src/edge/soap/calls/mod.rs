@@ -1,6 +1,7 @@
 //! The methods of the API, a file for each kind of object. [`answer`] finds the method and checks that the user may call it.
 
 mod export;
+mod files;
 mod import;
 mod lease;
 mod machine;
@@ -10,6 +11,8 @@ mod search;
 mod session;
 mod task;
 mod wait;
+
+pub use import::flat_name;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -39,7 +42,7 @@ pub struct Visit {
 pub struct Answer {
     /// The `returnval`, if the method has one.
     pub value: Option<Value>,
-    /// A cookie to set.
+    /// The cookie of a new session.
     pub cookie: Option<String>,
 }
 
@@ -101,7 +104,9 @@ pub async fn answer(visit: &Visit, call: &Call) -> Result<Answer, Refusal> {
         "DestroyPropertyFilter" => wait::destroy_filter(visit, call)?.into(),
         "WaitForUpdates" | "WaitForUpdatesEx" | "CheckForUpdates" => wait::wait(visit, call).await?.into(),
         "CancelWaitForUpdates" => wait::cancel(visit, call)?.into(),
-        "CreateContainerView" | "CreateListView" | "DestroyView" => search::view(visit, call).await?.into(),
+        "CreateContainerView" | "CreateListView" | "ResetListView" | "ModifyListView" | "DestroyView" => {
+            search::view(visit, call).await?.into()
+        }
         "FindByInventoryPath" | "FindByUuid" | "FindAllByUuid" | "FindChild" => search::find(visit, call).await?,
         "ExportVm" | "ExportVApp" => export::export(visit, call).await?.into(),
         "ImportVApp" => import::import(visit, call).await?.into(),
@@ -113,7 +118,14 @@ pub async fn answer(visit: &Visit, call: &Call) -> Result<Answer, Refusal> {
         "CancelTask" | "SetTaskState" | "SetTaskDescription" | "UpdateProgress" => {
             task::answer(visit, call).await?.into()
         }
-        "Destroy_Task" | "UnregisterVM" | "ReconfigVM_Task" | "Rename_Task" => {
+        "SearchDatastore_Task" | "SearchDatastoreSubFolders_Task" => files::search(visit, call).await?.into(),
+        "MakeDirectory" | "DeleteDatastoreFile_Task" | "MoveDatastoreFile_Task" | "CopyDatastoreFile_Task" => {
+            files::manage(visit, call).await?.into()
+        }
+        "DeleteVirtualDisk_Task" | "MoveVirtualDisk_Task" | "CopyVirtualDisk_Task" => {
+            files::manage_disks(visit, call).await?.into()
+        }
+        "Destroy_Task" | "UnregisterVM" | "ReconfigVM_Task" | "Rename_Task" | "PowerOffVM_Task" | "PowerOnVM_Task" => {
             machine::answer(visit, call).await?.into()
         }
         _ => return Err(unknown(call)),
@@ -208,7 +220,11 @@ const METHODS: &[(&str, &str, Role)] = &[
     ("DeleteDatastoreFile_Task", "Datastore.FileManagement", Role::Operator),
     ("MoveDatastoreFile_Task", "Datastore.FileManagement", Role::Operator),
     ("CopyDatastoreFile_Task", "Datastore.FileManagement", Role::Operator),
-    ("DeleteFile", "Datastore.FileManagement", Role::Operator),
+    ("DeleteVirtualDisk_Task", "Datastore.FileManagement", Role::Operator),
+    ("MoveVirtualDisk_Task", "Datastore.FileManagement", Role::Operator),
+    ("CopyVirtualDisk_Task", "Datastore.FileManagement", Role::Operator),
+    ("PowerOffVM_Task", "VirtualMachine.Interact.PowerOff", Role::Operator),
+    ("PowerOnVM_Task", "VirtualMachine.Interact.PowerOn", Role::Operator),
     ("SearchDatastore_Task", "Datastore.Browse", Role::Reader),
     ("SearchDatastoreSubFolders_Task", "Datastore.Browse", Role::Reader),
     ("TerminateSession", "Sessions.TerminateSession", Role::Admin),

@@ -7,7 +7,7 @@ use crate::edge::soap::views::View;
 use crate::edge::soap::world::{World, machine_ref};
 use crate::wire::soap::{Call, MoRef, Value};
 
-/// `CreateContainerView`, `CreateListView` and `DestroyView`.
+/// `CreateContainerView`, `CreateListView`, and the methods of views.
 pub async fn view(visit: &Visit, call: &Call) -> Result<Option<Value>, Refusal> {
     let session = visit.session(call)?;
     let arguments = call.arguments();
@@ -15,6 +15,16 @@ pub async fn view(visit: &Visit, call: &Call) -> Result<Option<Value>, Refusal> 
         "DestroyView" => {
             expect(call, &["ContainerView", "ListView"])?;
             return match session.views.remove(&call.this.id) {
+                true => Ok(None),
+                false => Err(Refusal::no_such(&call.this)),
+            };
+        }
+        "ResetListView" | "ModifyListView" => {
+            expect(call, &["ListView"])?;
+            let added = arguments.references(if call.method == "ResetListView" { "obj" } else { "add" })?;
+            let removed = arguments.references("remove")?;
+            let only = call.method == "ResetListView";
+            return match session.views.modify(&call.this.id, added, &removed, only) {
                 true => Ok(None),
                 false => Err(Refusal::no_such(&call.this)),
             };

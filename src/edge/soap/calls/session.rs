@@ -5,7 +5,6 @@ use std::time::Instant;
 use super::{Answer, Visit, expect};
 use crate::edge::soap::describe::service;
 use crate::edge::soap::refusal::Refusal;
-use crate::edge::soap::set_cookie;
 use crate::wire::soap::{Call, Value};
 
 /// `RetrieveServiceContent` and `CurrentTime`, which need no login.
@@ -35,7 +34,7 @@ pub async fn login(visit: &Visit, call: &Call) -> Result<Answer, Refusal> {
     desk.throttle.succeeded(visit.address);
     let (session, cookie) = desk.sessions.begin(name, role, visit.address, &visit.agent)?;
     tracing::info!(user = name, address = %visit.address, session = session.key, "logged in");
-    Ok(Answer { value: Some(session.info(&session).into()), cookie: Some(set_cookie(&cookie)) })
+    Ok(Answer { value: Some(session.info(&session).into()), cookie: Some(cookie) })
 }
 
 /// `Logout`. Without a session there is nothing to do, and nothing to complain about.

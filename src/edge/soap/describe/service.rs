@@ -18,6 +18,8 @@ pub const OVF_MANAGER: &str = "OvfManager";
 pub const TASK_MANAGER: &str = "TaskManager";
 /// Changes files of datastores.
 pub const FILE_MANAGER: &str = "FileManager";
+/// Changes disks of datastores.
+pub const VIRTUAL_DISK_MANAGER: &str = "virtualDiskManager";
 /// Lists privileges.
 pub const AUTHORIZATION_MANAGER: &str = "AuthorizationManager";
 
@@ -41,6 +43,7 @@ pub fn content(world: &World<'_>) -> Object {
         .with("sessionManager", manager("SessionManager", SESSION_MANAGER))
         .with("authorizationManager", manager("AuthorizationManager", AUTHORIZATION_MANAGER))
         .with("taskManager", manager("TaskManager", TASK_MANAGER))
+        .with("virtualDiskManager", manager("VirtualDiskManager", VIRTUAL_DISK_MANAGER))
         .with("fileManager", manager("FileManager", FILE_MANAGER))
         .with("searchIndex", manager("SearchIndex", SEARCH_INDEX))
         .with("ovfManager", manager("OvfManager", OVF_MANAGER))
