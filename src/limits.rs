@@ -176,6 +176,24 @@ pub const STREAM_SLACK_BYTES: u64 = 64 * 1024 * 1024;
 /// Head and tail of a verbatim VMDK that are looked at to see whether it is whole.
 pub const CONTAINER_CHECK_BYTES: u64 = 64 * 1024;
 
+/// Looks at directories and changes of them at once: a disk that hangs must not take all threads that may wait with it.
+pub const FILE_CALLS: usize = 16;
+/// Uploads, downloads and copies of datastore files at once; each may hold a thread and a few pieces. Disks go through leases, which
+/// have no such limit.
+pub const FILE_TRANSFERS: usize = 32;
+/// How long an upload, download or copy waits for one of them to end; clients give up after a minute.
+pub const FILE_WAIT_MS: u64 = 20_000;
+/// Buffers of a download of a datastore file: one being filled, and two that the connection takes before it waits for the client.
+pub const FILE_BUFFERS: usize = 3 * FILE_TRANSFERS;
+/// Pieces of an upload that wait for the disk; a connection reads at most some 400 KiB at once.
+pub const FILE_PIECES: usize = 4;
+/// Entries of a listing or a search: some 30 MiB. A datastore with more is looked at directory by directory.
+pub const FILE_ENTRIES: usize = 100_000;
+/// A copy looks this often whether it is still wanted.
+pub const FILE_COPY_STEP_BYTES: u64 = 64 * 1024 * 1024;
+/// Patterns of one search; clients send one.
+pub const SEARCH_PATTERNS: usize = 64;
+
 // ---------------------------------------------------------------- convert
 /// What one codec job of a conversion covers: four default grains, which fit a core's own cache with their results.
 pub const CONVERT_PIECE_BYTES: usize = 256 * 1024;
@@ -277,6 +295,13 @@ pub const LOGIN_WAIT_MAX_MS: u64 = 30_000;
 pub const LOGIN_ADDRESSES: usize = 16_384;
 /// How long wrong passwords are remembered.
 pub const LOGIN_MEMORY_MS: u64 = 600_000;
+/// The body of a datastore file must bring this much ...
+pub const FOLDER_WINDOW_BYTES: u64 = 64 * 1024;
+/// ... in each such time spent waiting for it: 2 KiB/s, which the worst line in use still carries.
+pub const FOLDER_WINDOW_MS: u64 = 30_000;
+/// A client of the control plane that takes nothing of its answer for so long is cut: it may hold a buffer and a place among the
+/// transfers of datastore files.
+pub const CONTROL_STALL_MS: u64 = 60_000;
 
 // ---------------------------------------------------------------- upstream
 /// Pieces of one buffer each that wait between a file and a connection of our own: 2 MiB.

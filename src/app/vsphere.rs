@@ -6,16 +6,20 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::HeaderMap;
 use futures_util::FutureExt;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::config::Resolved;
-use crate::disk::{Datastores, Space};
+use crate::disk::Datastores;
 use crate::edge::admin::{Token, Urls};
+use crate::edge::folder::{Folder, FolderMetrics, Visitor};
+use crate::edge::soap::describe::places::DATACENTER_NAME;
 use crate::edge::soap::sessions::{Role, Sessions};
-use crate::edge::soap::{Desk, Settings, StoreInfo};
+use crate::edge::soap::{Desk, Settings};
 use crate::inventory::Inventory;
-use crate::lease::{Fault, Leases, Target};
+use crate::lease::Leases;
+use crate::transfer::Files;
 use crate::wire::soap::ApiVersion;
 
 /// What the API needs of the server.
@@ -47,8 +51,7 @@ pub fn open(config: &Resolved, parts: Parts, wall_clock_ms: fn() -> u64) -> Resu
         memory_bytes: rustix::system::sysinfo().totalram as u64,
         wall_clock_ms,
     };
-    let (space, token) = (parts.space.clone(), parts.token);
-    let remover = parts.space;
+    let token = parts.token;
     let desk = Arc::new(Desk {
         sessions: Arc::new(Sessions::new(Duration::from_secs(1800), wall_clock_ms)),
         login: Arc::new(move |name, password| {
@@ -56,8 +59,7 @@ pub fn open(config: &Resolved, parts: Parts, wall_clock_ms: fn() -> u64) -> Resu
             async move { known.then_some(Role::Admin) }.boxed()
         }),
         urls: parts.urls,
-        stores: Arc::new(move || stores(&space)),
-        remove_object: Arc::new(move |target| remove(remover.clone(), target).boxed()),
+        files: Files::new(parts.space, Arc::new(parts.leases.clone())),
         settings,
         results: Default::default(),
         throttle: Default::default(),
@@ -67,6 +69,16 @@ pub fn open(config: &Resolved, parts: Parts, wall_clock_ms: fn() -> u64) -> Resu
     });
     tokio::spawn(watch(desk.clone()));
     Ok(desk)
+}
+
+/// `/folder` for everybody who is logged in.
+pub fn folder(desk: &Arc<Desk>, metrics: FolderMetrics) -> Folder {
+    let sessions = desk.sessions.clone();
+    let gate = move |headers: &HeaderMap| {
+        let session = sessions.of(headers)?;
+        Some(Visitor { name: session.user.clone(), may_write: session.role >= Role::Operator })
+    };
+    Folder { files: desk.files.clone(), gate: Arc::new(gate), datacenter: DATACENTER_NAME.into(), metrics }
 }
 
 /// Settles imports for as long as there are leases.
@@ -101,26 +113,5 @@ fn instance_uuid(state: &Path) -> Result<String, std::io::Error> {
             Ok(uuid)
         }
         Err(error) => Err(error),
-    }
-}
-
-fn stores(_space: &Datastores) -> Vec<StoreInfo> {
-    vec![StoreInfo {
-        name: "default".into(),
-        directory: true,
-        capacity_bytes: 1 << 40,
-        free_bytes: 1 << 39,
-        accessible: true,
-    }]
-}
-
-async fn remove(space: Arc<Datastores>, target: Target) -> Result<(), Fault> {
-    let place = crate::disk::Place { datastore: target.datastore.clone(), path: target.path.clone() };
-    let removed = tokio::task::spawn_blocking(move || space.remove_final(&place)).await;
-    match removed {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) if error.is_not_found() => Ok(()),
-        Ok(Err(error)) => Err(Fault::FileFault { file: target.to_string(), reason: error.to_string() }),
-        Err(error) => Err(Fault::SystemError { reason: error.to_string() }),
     }
 }

@@ -24,8 +24,10 @@ use super::data_threads::{self, Cargo};
 use super::vsphere;
 use crate::disk::{Backing, Datastores, EngineKind, KernelSuites};
 use crate::edge::admin::{self, Token, Urls, listener};
+use crate::edge::folder::{self, FolderMetrics};
 use crate::edge::nfc::acceptor::{self, Seating};
 use crate::edge::nfc::metrics::NfcMetrics;
+use crate::edge::soap;
 use crate::edge::tls::{Identity, write_private};
 use crate::inventory::Inventory;
 use crate::journal::redb::RedbJournal;
@@ -144,7 +146,8 @@ impl Running {
         };
         let parts = vsphere::Parts { leases: leases.clone(), inventory, space: vsphere_space, urls, token };
         let vsphere = vsphere::open(config, parts, wall_clock_ms).map_err(io("vSphere API"))?;
-        let router = admin::router(desk).merge(crate::edge::soap::router(vsphere));
+        let folder = folder::router(vsphere::folder(&vsphere, metrics.folder));
+        let router = admin::router(desk).merge(soap::router(vsphere)).merge(folder);
         let listeners = vec![
             tokio::spawn(acceptor::accept(data, false, seating.clone(), closed.clone())),
             tokio::spawn(acceptor::accept(data_tls, true, seating, closed.clone())),
@@ -194,6 +197,7 @@ struct Metrics {
     lease: LeaseMetrics,
     transfer: TransferMetrics,
     nfc: NfcMetrics,
+    folder: FolderMetrics,
 }
 
 impl Metrics {
@@ -208,6 +212,7 @@ impl Metrics {
             lease: LeaseMetrics::register(registry)?,
             transfer: TransferMetrics::register(registry)?,
             nfc: NfcMetrics::register(registry)?,
+            folder: FolderMetrics::register(registry)?,
         })
     }
 }

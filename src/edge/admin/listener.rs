@@ -1,7 +1,7 @@
 //! The control listener: HTTPS always, plain HTTP on the same port when configured (loopback only).
 //!
-//! Runs on the control runtime. Plain and TLS clients are told apart by their first byte. Handshakes and heads have deadlines;
-//! connections are bounded; a drain lets running requests finish.
+//! Runs on the control runtime. Plain and TLS clients are told apart by their first byte. Handshakes, heads and the taking of answers
+//! have deadlines; connections are bounded; a drain lets running requests finish.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use super::stall::StallCut;
 use crate::edge::soap::Peer;
 use crate::limits::{ACCEPT_PAUSE_MS, CONTROL_CONNECTIONS_MAX, HANDSHAKE_MS, KEEP_ALIVE_MS};
 
@@ -133,7 +134,7 @@ where
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(KEEP_ALIVE_MS))
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(StallCut::new(stream)), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

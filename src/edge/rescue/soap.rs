@@ -5,7 +5,7 @@
 
 use crate::edge::soap::refusal::Refusal;
 use crate::lease::Fault;
-use crate::wire::soap::{Arguments, MoRef, Object, Value};
+use crate::wire::soap::{Arguments, MoRef, Object};
 
 /// The fault of a refused call, and the same in words.
 pub fn refusal(refusal: &Refusal) -> (Object, String) {
@@ -24,10 +24,6 @@ pub fn refusal(refusal: &Refusal) -> (Object, String) {
         Refusal::InvalidLogin => Object::new("InvalidLogin"),
         Refusal::InvalidProperty { name } => Object::new("InvalidProperty").with("name", name),
         Refusal::InvalidCollectorVersion => Object::new("InvalidCollectorVersion"),
-        Refusal::InvalidPowerState => Object::new("InvalidPowerState")
-            .with("requestedState", Value::word("VirtualMachinePowerState", "poweredOff"))
-            .with("existingState", Value::word("VirtualMachinePowerState", "poweredOff")),
-        Refusal::FileAlreadyExists { file } => Object::new("FileAlreadyExists").with("file", file),
     };
     (object, refusal.to_string())
 }
@@ -58,6 +54,11 @@ pub fn object(fault: &Fault) -> Object {
         Fault::FileFault { file, .. } => Object::new("FileFault").with("file", file),
         Fault::FileNotFound { file } => Object::new("FileNotFound").with("file", file),
         Fault::FileLocked { file, .. } => Object::new("FileLocked").with("file", file),
+        Fault::FileAlreadyExists { file } => Object::new("FileAlreadyExists").with("file", file),
+        Fault::CannotDeleteFile { file, .. } => Object::new("CannotDeleteFile").with("file", file),
+        Fault::InvalidDatastorePath { datastore_path, .. } => {
+            Object::new("InvalidDatastorePath").with("datastorePath", datastore_path)
+        }
         Fault::DuplicateName { name } => {
             // The reference wants the object too; whoever has the name need not be visible to the one who asks.
             Object::new("DuplicateName").with("name", name).with("object", MoRef::new("VirtualMachine", name))

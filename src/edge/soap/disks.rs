@@ -8,7 +8,7 @@ use super::Desk;
 use super::calls::flat_name;
 use crate::lease::{Fault, Target};
 use crate::limits::SECTOR_BYTES;
-use crate::transfer::files::Removal;
+use crate::transfer::files::{Removal, Unwritten};
 use crate::wire::datastore_path::DatastorePath;
 use crate::wire::vmdk::{CreateType, Database, DescriptorText};
 
@@ -29,7 +29,11 @@ impl Desk {
         let text = text(&contents, capacity_bytes);
         let length_bytes = Some(text.len() as u64);
         let body = stream::iter([Ok::<_, std::convert::Infallible>(bytes::Bytes::from(text))]);
-        self.files.write(&descriptor, length_bytes, std::pin::pin!(body)).await.map(drop).map_err(Fault::from)
+        match self.files.write(&descriptor, length_bytes, body).await {
+            Ok(_) => Ok(()),
+            Err(Unwritten::Refused(fault)) => Err(fault),
+            Err(Unwritten::Cut { error, .. }) => match error {},
+        }
     }
 
     /// Makes an empty disk where nothing is.

@@ -37,7 +37,7 @@ impl Stage {
         let leases = Driver::start(settings, Box::new(Memory::new()), Arc::new(Notes), metrics).unwrap();
         let settings = inventory::Settings { wall_clock_ms: || 1_000, measure: Box::new(|_| Ok(1 << 20)) };
         let inventory = Inventory::open(settings, Arc::new(inventory::Memory::default())).unwrap();
-        let space = crate::transfer::testing::datastore(scratch.path());
+        let space = crate::transfer::files::testing::datastores(&[("default", scratch.path())]);
         let desk = Desk {
             files: Files::new(space, Arc::new(leases.clone())),
             leases,
