@@ -82,6 +82,34 @@ pub const XML_NAMESPACES: usize = 32;
 /// Elements of one document: an OVF with 256 disks has some 3,000. Bounds what a tree costs to about 16 MiB.
 pub const XML_ELEMENTS: usize = 65_536;
 
+// ---------------------------------------------------------------- wire: OVF
+/// Longest OVF. Real ones have under 100 KiB; some carry licenses in ten languages.
+pub const OVF_BYTES: usize = 4 * 1024 * 1024;
+/// Files of a package: each disk's, and some ISOs, icons and translations.
+pub const OVF_FILES: usize = 1024;
+/// Disks a document describes, over all its configurations; a lease takes [`DISKS_PER_LEASE`] of them.
+pub const OVF_DISKS: usize = 1024;
+/// Networks of a document; a machine has ten cards.
+pub const OVF_NETWORKS: usize = 256;
+/// Configurations to choose from; real documents have up to 20 (VMware's own appliance).
+pub const OVF_CONFIGURATIONS: usize = 64;
+/// Machines and collections of one document; vSphere's limit for a vApp is 128 as well.
+pub const OVF_SYSTEMS: usize = 128;
+/// Parts of the hardware of all machines; a full machine has some 350.
+pub const OVF_ITEMS: usize = 8192;
+/// Properties of one document; real ones have up to 100.
+pub const OVF_PROPERTIES: usize = 1024;
+/// Localized messages of all languages.
+pub const OVF_MESSAGES: usize = 16_384;
+/// Largest size a document may state, and largest sum: vSphere's API has signed 64-bit numbers.
+pub const OVF_FILE_BYTES: u64 = i64::MAX as u64;
+/// Largest disk: vSphere's.
+pub const OVF_DISK_BYTES: u64 = 62 * 1024 * 1024 * 1024 * 1024;
+/// Most virtual processors of a machine: vSphere 8's.
+pub const OVF_CPUS: u64 = 768;
+/// Most memory of a machine: vSphere 8's 24 TiB.
+pub const OVF_MEMORY_MIB: u64 = 24 * 1024 * 1024;
+
 // ---------------------------------------------------------------- lease
 /// Leases in the table, ended ones included; past it the oldest ended one is forgotten early, then creation is refused.
 pub const LEASES: usize = 10_000;

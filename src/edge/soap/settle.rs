@@ -3,9 +3,11 @@
 //! Used by the calls that end leases and by `app`, whose watcher calls [`Desk::settle_imports`] for those that end by themselves.
 
 use super::Desk;
+use super::calls::directory;
 use super::disks::path;
 use crate::inventory::{Machine, reconcile};
 use crate::lease::{Fault, LeaseState};
+use crate::transfer::files::Removal;
 
 impl Desk {
     /// Brings machines to where their imports are; of those that are done, disks that nobody sent are made and all are described first.
@@ -24,6 +26,18 @@ impl Desk {
         }
         if let Err(fault) = reconcile(&self.inventory, &self.leases).await {
             tracing::warn!(%fault, "imports could not be settled; the next change tries again");
+        }
+    }
+
+    /// Removes the directory that an import made for a machine, unless somebody has put something else there.
+    async fn remove_directory(&self, machine: &Machine) {
+        let own = directory(&machine.name);
+        let Some(disk) = machine.disks.iter().find(|disk| disk.target.path.starts_with(&format!("{own}/"))) else {
+            return;
+        };
+        if let Ok(directory) = path(&disk.target.datastore, &own) {
+            // Not empty is no news.
+            let _ = self.files.remove(&directory, Removal::Single).await;
         }
     }
 
@@ -54,6 +68,7 @@ impl Desk {
         for target in machine.cdroms.iter().filter_map(|cdrom| cdrom.target.as_ref()) {
             self.remove_disk(target).await?;
         }
+        self.remove_directory(machine).await;
         self.inventory.remove(&machine.id).await.map(drop)
     }
 }

@@ -5,14 +5,14 @@ mod files;
 mod import;
 mod lease;
 mod machine;
-// mod ovf;
+mod ovf;
 mod properties;
 mod search;
 mod session;
 mod task;
 mod wait;
 
-pub use import::flat_name;
+pub use import::{directory, flat_name};
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -110,10 +110,10 @@ pub async fn answer(visit: &Visit, call: &Call) -> Result<Answer, Refusal> {
         "FindByInventoryPath" | "FindByUuid" | "FindAllByUuid" | "FindChild" => search::find(visit, call).await?,
         "ExportVm" | "ExportVApp" => export::export(visit, call).await?.into(),
         "ImportVApp" => import::import(visit, call).await?.into(),
-        // "CreateImportSpec" => ovf::create_import_spec(visit, call).await?.into(),
-        // "ParseDescriptor" => ovf::parse_descriptor(visit, call)?.into(),
-        // "ValidateHost" => ovf::validate_host(call)?.into(),
-        // "CreateDescriptor" => ovf::create_descriptor(visit, call).await?.into(),
+        "CreateImportSpec" => ovf::create_import_spec(visit, call).await?.into(),
+        "ParseDescriptor" => ovf::parse_descriptor(visit, call)?.into(),
+        "ValidateHost" => ovf::validate_host(call)?.into(),
+        "CreateDescriptor" => ovf::create_descriptor(visit, call).await?.into(),
         method if method.starts_with("HttpNfcLease") => lease::answer(visit, call).await?.into(),
         "CancelTask" | "SetTaskState" | "SetTaskDescription" | "UpdateProgress" => {
             task::answer(visit, call).await?.into()

@@ -2,6 +2,8 @@
 //!
 //! What a descriptor means is decided by [`crate::wire::ovf`]; here its plan becomes what clients echo to `ImportVApp`.
 
+use std::collections::HashMap;
+
 use super::import::{FILES_KEY, directory, disk_path};
 use super::{Visit, expect};
 use crate::edge::soap::describe::datastore;
@@ -11,7 +13,7 @@ use crate::inventory::{self, Machine};
 use crate::lease::LeaseSpec;
 use crate::lease::view::device_key;
 use crate::lease::{DiskSpec, Form, Kind, Target};
-use crate::wire::ovf::{self, Description, DescribedFile, FileUse, Ovf, Plan, PlanParams, PlannedFile, Provisioning};
+use crate::wire::ovf::{self, DescribedFile, Description, FileUse, Ovf, Plan, PlanParams, PlannedFile, Provisioning};
 use crate::wire::soap::{Arguments, Call, Object, Value};
 
 /// `CreateImportSpec`. What is wrong with a descriptor is part of the answer, as vSphere has it.
@@ -33,9 +35,13 @@ pub async fn create_import_spec(visit: &Visit, call: &Call) -> Result<Value, Ref
     };
     let plan = ovf::plan(&descriptor, &parameters);
     let mut answer = result("OvfCreateImportSpecResult");
-    let mut errors: Vec<Object> = plan.errors.iter().map(|error| localized(error.vim_fault(), &error.to_string())).collect();
+    let mut errors: Vec<Object> =
+        plan.errors.iter().map(|error| localized(error.vim_fault(), &error.to_string())).collect();
     if plan.systems.len() != 1 {
-        errors.push(localized("OvfUnsupportedElement", "a vApp of several machines cannot be imported; import its machines one by one"));
+        errors.push(localized(
+            "OvfUnsupportedElement",
+            "a vApp of several machines cannot be imported; import its machines one by one",
+        ));
     }
     if errors.is_empty() {
         let files = files(&plan);
@@ -69,7 +75,8 @@ pub fn parse_descriptor(_visit: &Visit, call: &Call) -> Result<Value, Refusal> {
             .with("label", &option.label)
             .with("description", &option.description)
     });
-    let names = plan.systems.iter().map(|system| Object::new("KeyValue").with("key", &system.id).with("value", &system.name));
+    let names =
+        plan.systems.iter().map(|system| Object::new("KeyValue").with("key", &system.id).with("value", &system.name));
     let errors = plan.errors.iter().map(|error| localized(error.vim_fault(), &error.to_string()));
     Ok(result("OvfParseDescriptorResult")
         .with("eula", Value::texts(plan.licenses.iter()))
@@ -77,7 +84,7 @@ pub fn parse_descriptor(_visit: &Visit, call: &Call) -> Result<Value, Refusal> {
         .with("annotation", &plan.annotation)
         .with("approximateDownloadSize", Value::amount(plan.total_bytes))
         .with("approximateFlatDeploymentSize", Value::amount(plan.capacity_bytes()))
-        .with_some("approximateSparseDeploymentSize", plan.populated_bytes().map(Value::amount))
+        .with("approximateSparseDeploymentSize", Value::amount(plan.populated_bytes()))
         .with("defaultEntityName", &plan.name)
         .with("virtualApp", plan.is_vapp)
         .with("deploymentOption", Value::objects("OvfDeploymentOption", options))
@@ -99,7 +106,7 @@ pub fn validate_host(call: &Call) -> Result<Value, Refusal> {
             answer
                 .with("downloadSize", Value::amount(plan.total_bytes))
                 .with("flatDeploymentSize", Value::amount(plan.capacity_bytes()))
-                .with_some("sparseDeploymentSize", plan.populated_bytes().map(Value::amount))
+                .with("sparseDeploymentSize", Value::amount(plan.populated_bytes()))
                 .with("warning", warnings(&plan))
         }
     };
@@ -128,13 +135,15 @@ pub async fn create_descriptor(visit: &Visit, call: &Call) -> Result<Value, Refu
     let files = details.objects("ovfFiles");
     let named = details.text("name").map(str::trim).filter(|name| !name.is_empty());
     let lease = super::export::spec(&name, object.clone(), &machines);
+    let sent = sent_bytes(visit, &name).await;
     let mut described = Vec::new();
     let mut at_device: Vec<Option<usize>> = vec![None; lease.disks.len()];
     for file in &files {
         let device = file.needed_text("deviceId")?;
         let disk = (0..lease.disks.len()).find(|disk| device_key(&lease, *disk) == device);
         let disk = disk.ok_or_else(|| file.bad("deviceId", &format!("{device:?} is no device of {name}")))?;
-        let size = file.long("size")?.and_then(|size| u64::try_from(size).ok()).filter(|size| *size > 0);
+        let given = file.long("size")?.and_then(|size| u64::try_from(size).ok()).filter(|size| *size > 0);
+        let size = sent.get(lease.disks[disk].name.as_str()).copied().or(given);
         at_device[disk] = Some(described.len());
         described.push(DescribedFile { href: file.needed_text("path")?.to_owned(), size_bytes: size });
     }
@@ -146,7 +155,21 @@ pub async fn create_descriptor(visit: &Visit, call: &Call) -> Result<Value, Refu
     });
     let systems = systems.collect();
     let description = Description { name: named.unwrap_or(&name).to_owned(), is_vapp, systems, files: described };
-    Ok(result("OvfCreateDescriptorResult").with("ovfDescriptor", ovf::write(&description)).with("includeImageFiles", false).into())
+    Ok(result("OvfCreateDescriptorResult")
+        .with("ovfDescriptor", ovf::write(&description))
+        .with("includeImageFiles", false)
+        .into())
+}
+
+/// Lengths of the streams of the last export, by disk: clients state the capacity of the disk, which is not what they have received.
+async fn sent_bytes(visit: &Visit, entity: &str) -> HashMap<String, u64> {
+    let Some(session) = &visit.session else { return HashMap::new() };
+    let leases = visit.desk.leases.list().await;
+    let own = leases
+        .into_iter()
+        .filter(|lease| lease.kind == Kind::Export && lease.entity == entity && session.owns(lease.owner.as_deref()));
+    let delivered = own.flat_map(|lease| lease.disks).filter(|disk| disk.delivered);
+    delivered.map(|disk| (disk.name, disk.stored_bytes)).collect()
 }
 
 async fn parameters(world: &mut World<'_>, given: &Arguments<'_>) -> Result<PlanParams, Refusal> {
@@ -189,7 +212,8 @@ fn file_items(plan: &Plan, files: &[&PlannedFile]) -> Vec<Object> {
         target: Target { datastore: String::new(), path: String::new(), form: Form::Verbatim },
     });
     let entity = plan.systems[0].name.clone();
-    let lease = LeaseSpec { kind: Kind::Import, entity, entity_ref: None, disks: disks.collect(), max_rate_bytes_per_s: None };
+    let lease =
+        LeaseSpec { kind: Kind::Import, entity, entity_ref: None, disks: disks.collect(), max_rate_bytes_per_s: None };
     let item = |(index, file): (usize, &&PlannedFile)| {
         Object::new("OvfFileItem")
             .with("deviceId", device_key(&lease, index))
@@ -213,10 +237,11 @@ fn import_spec(plan: &Plan, files: &[&PlannedFile], store: &crate::edge::soap::S
             true => format!("{bracket} {}", disk_path(&system.name, number)),
             false => bracket.clone(),
         };
-        let backing = Object::new("VirtualDiskFlatVer2BackingInfo")
-            .with("fileName", path)
-            .with("diskMode", "persistent")
-            .with("thinProvisioned", plan.provisioning != Provisioning::EagerZeroed && plan.provisioning != Provisioning::Thick);
+        let backing =
+            Object::new("VirtualDiskFlatVer2BackingInfo").with("fileName", path).with("diskMode", "persistent").with(
+                "thinProvisioned",
+                plan.provisioning != Provisioning::EagerZeroed && plan.provisioning != Provisioning::Thick,
+            );
         let device = Object::new("VirtualDisk")
             .with("key", key)
             .with("backing", backing)
@@ -231,7 +256,9 @@ fn import_spec(plan: &Plan, files: &[&PlannedFile], store: &crate::edge::soap::S
         let backing = match file {
             Some(file) => Object::new("VirtualCdromIsoBackingInfo")
                 .with("fileName", format!("{bracket} {}/{}", directory(&system.name), file.path)),
-            None => Object::new("VirtualCdromRemotePassthroughBackingInfo").with("deviceName", "").with("exclusive", false),
+            None => {
+                Object::new("VirtualCdromRemotePassthroughBackingInfo").with("deviceName", "").with("exclusive", false)
+            }
         };
         let device = Object::new("VirtualCdrom")
             .with("key", -3000 - i32::try_from(number).unwrap_or(0))
@@ -322,7 +349,7 @@ fn system(machine: &Machine, files: &[Option<usize>]) -> ovf::Machine {
     });
     let nics = machine.nics.iter().map(|nic| ovf::Nic {
         label: nic.label.clone(),
-        kind: ovf::NicKind::from_vim_type(&nic.kind).unwrap_or(ovf::NicKind::E1000),
+        kind: NIC_KINDS.into_iter().find(|kind| kind.vim_type() == nic.kind).unwrap_or(ovf::NicKind::E1000),
         network: nic.network.clone(),
     });
     ovf::Machine {
@@ -346,6 +373,15 @@ fn system(machine: &Machine, files: &[Option<usize>]) -> ovf::Machine {
         start_order: 0,
     }
 }
+
+const NIC_KINDS: [ovf::NicKind; 6] = [
+    ovf::NicKind::Vmxnet3,
+    ovf::NicKind::Vmxnet2,
+    ovf::NicKind::Vmxnet,
+    ovf::NicKind::E1000,
+    ovf::NicKind::E1000e,
+    ovf::NicKind::PcNet32,
+];
 
 fn controller(controller: inventory::Controller) -> ovf::Controller {
     let kind = match controller.kind {
