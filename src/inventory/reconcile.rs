@@ -37,3 +37,6 @@ async fn capacities(inventory: &Inventory, machine: Option<Machine>) -> Vec<(Tar
     let sizes = inventory.measure(raw.clone()).await;
     raw.into_iter().zip(sizes).filter_map(|(target, size)| Some((target, size.ok()?))).collect()
 }
+
+#[cfg(test)]
+mod tests;
