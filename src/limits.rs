@@ -72,6 +72,16 @@ pub const VMDK_EXTENTS: usize = 2048;
 /// Most grains of a sparse file that are aligned unlike their neighbours; 16 MiB of memory. Real writers make none.
 pub const VMDK_STRAY_GRAINS: usize = 1 << 20;
 
+// ---------------------------------------------------------------- wire: XML
+/// Elements below each other; the deepest request or OVF that real clients send has about 20 levels.
+pub const XML_DEPTH: usize = 64;
+/// Attributes of one element; real ones have under 10.
+pub const XML_ATTRIBUTES: usize = 64;
+/// Namespaces in scope at once; an OVF of VMware declares 8, govc one more for each level with a type.
+pub const XML_NAMESPACES: usize = 32;
+/// Elements of one document: an OVF with 256 disks has some 3,000. Bounds what a tree costs to about 16 MiB.
+pub const XML_ELEMENTS: usize = 65_536;
+
 // ---------------------------------------------------------------- lease
 /// Leases in the table, ended ones included; past it the oldest ended one is forgotten early, then creation is refused.
 pub const LEASES: usize = 10_000;
@@ -103,6 +113,10 @@ pub const RATE_WINDOW_MS: u64 = 10_000;
 pub const CANCEL_MS: u64 = 10_000;
 /// Pause before a failed cleanup is tried again.
 pub const CLEANUP_RETRY_MS: u64 = 30_000;
+/// Tasks that belong to no lease, ended ones included; past it the oldest ended one is forgotten early, then new ones are refused.
+pub const TASKS: usize = 10_000;
+/// Changes of leases and tasks that one who watches them may fall behind before it is told to look at everything again.
+pub const LEASE_NEWS: usize = 1024;
 /// How long an ended lease and its task stay readable.
 pub const ENDED_LEASE_MS: u64 = 3_600_000;
 /// Longest wait for open transfers at shutdown; below systemd's default of 90 s to stop a service.

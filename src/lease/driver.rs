@@ -3,8 +3,8 @@
 //! Started by `app`; everybody else reaches it through [`Leases`] and through grants. It works in turns:
 //!
 //! ```text
-//!   wait ──► what is due by now ──► events ──► requests ──► one journal commit ──► cancels, jobs, answers ──► wait
-//!            (expiry, stall ...)    (grants,   (handles)    (skipped when
+//!   wait ──► what is due by now ──► events ──► requests ──► one journal commit ──► cancels, jobs, answers, ──► wait
+//!            (expiry, stall ...)    (grants,   (handles)    (skipped when          news
 //!                                    jobs)                   nothing changed)
 //! ```
 //!
@@ -13,6 +13,7 @@
 
 mod batch;
 mod calls;
+mod chores;
 mod endings;
 mod entry;
 mod table;
@@ -20,21 +21,21 @@ mod table;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 use tokio::time::Instant;
 
 use self::batch::{Batch, Job};
 pub(super) use self::table::Table;
 use super::deadline::{Moment, Timeouts};
 use super::fault::Fault;
-use super::handle::Leases;
+use super::handle::{Changed, Leases};
 use super::id::Secret;
 use super::journal::{Change, Journal, JournalError};
 use super::mailbox::{Event, Renewal, Reply, Request};
 use super::metrics::LeaseMetrics;
 use super::objects::Objects;
 use super::spec::ChecksumType;
-use crate::limits::{LEASE_BATCH, LEASE_REQUESTS};
+use crate::limits::{LEASE_BATCH, LEASE_NEWS, LEASE_REQUESTS};
 
 /// What the driver is told once, at start.
 pub struct Settings {
@@ -79,6 +80,7 @@ pub struct Driver {
     kept: Vec<Renewal>,
     events: mpsc::UnboundedReceiver<Event>,
     own_events: mpsc::UnboundedSender<Event>,
+    news: broadcast::Sender<Changed>,
     epoch: Instant,
 }
 
@@ -98,6 +100,7 @@ impl Driver {
         let (own_events, events) = mpsc::unbounded_channel();
         let (request_sender, requests) = mpsc::channel(LEASE_REQUESTS);
         let (renewal_sender, renewals) = mpsc::channel(LEASE_REQUESTS);
+        let news = broadcast::Sender::new(LEASE_NEWS);
         let on_journal_failure = settings.on_journal_failure;
         let mut table = Table::new(
             settings.timeouts,
@@ -120,10 +123,11 @@ impl Driver {
             kept: Vec::new(),
             events,
             own_events,
+            news: news.clone(),
             epoch: Instant::now(),
         };
         tokio::spawn(driver.run());
-        Ok(Leases::new(request_sender, renewal_sender))
+        Ok(Leases::new(request_sender, renewal_sender, news))
     }
 
     async fn run(mut self) {
@@ -185,7 +189,7 @@ impl Driver {
 
     /// Commits what the turn changed, then lets its effects out. Answers false when the commit failed.
     async fn end_turn(&mut self) -> bool {
-        let Batch { changes, cancels, jobs, answers } = self.table.end_turn();
+        let Batch { changes, cancels, jobs, mut changed, answers } = self.table.end_turn();
         // Cutting tells nobody what is not durable yet: a crash before the commit would have cut them just so.
         for (flow, fault) in cancels {
             flow.cancel(fault);
@@ -199,6 +203,12 @@ impl Driver {
         }
         for job in jobs {
             self.spawn(job);
+        }
+        // What was renewed during the commit is news as well.
+        changed.append(&mut self.table.take_noticed());
+        for changed in changed {
+            // Nobody may be listening; whoever is too slow is told so. Neither holds the driver up.
+            let _ = self.news.send(changed);
         }
         for answer in answers {
             answer();

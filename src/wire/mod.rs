@@ -6,4 +6,6 @@
 
 pub mod http;
 pub mod nfc;
+pub mod soap;
 pub mod vmdk;
+pub mod xml;

@@ -307,7 +307,7 @@ pub fn request(lease: &LeaseView, purpose: Purpose) -> GrantRequest {
 }
 
 pub fn spec(kind: Kind, disk: DiskSpec) -> LeaseSpec {
-    LeaseSpec { kind, entity: "vm".into(), disks: vec![disk], max_rate_bytes_per_s: None }
+    LeaseSpec { kind, entity: "vm".into(), entity_ref: None, disks: vec![disk], max_rate_bytes_per_s: None }
 }
 
 /// A raw disk in a file.

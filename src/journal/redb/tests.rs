@@ -13,7 +13,13 @@ use crate::lease::{
 fn spec() -> LeaseSpec {
     let target = Target { datastore: "default".into(), path: "vm1/disk-0.raw".into(), form: Form::Raw };
     let disk = DiskSpec { name: "disk-0.vmdk".into(), capacity_bytes: Some(512), disk: true, target };
-    LeaseSpec { kind: Kind::Import, entity: "vm1".into(), disks: vec![disk], max_rate_bytes_per_s: Some(1 << 20) }
+    LeaseSpec {
+        kind: Kind::Import,
+        entity: "vm1".into(),
+        entity_ref: None,
+        disks: vec![disk],
+        max_rate_bytes_per_s: Some(1 << 20),
+    }
 }
 
 fn lease(id: &str) -> Lease {

@@ -1,9 +1,11 @@
 //! What a turn of the driver leaves to be done: first the changes, durably, then everything else.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::lease::fault::Fault;
 use crate::lease::grant::Flow;
+use crate::lease::handle::Changed;
 use crate::lease::id::LeaseId;
 use crate::lease::journal::Change;
 use crate::lease::objects::Prepared;
@@ -18,6 +20,8 @@ pub struct Batch {
     pub cancels: Vec<(Arc<Flow>, Fault)>,
     /// Work to begin.
     pub jobs: Vec<Job>,
+    /// What to tell those who watch.
+    pub changed: BTreeSet<Changed>,
     /// Answers to give.
     pub answers: Vec<Box<dyn FnOnce() + Send>>,
 }

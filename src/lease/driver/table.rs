@@ -9,10 +9,12 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::batch::{Batch, Job};
+use super::chores::Chore;
 use super::entry::{Entry, Verdict};
 use crate::lease::deadline::{Moment, Timeouts};
 use crate::lease::fault::Fault;
 use crate::lease::grant::{Flow, Outcome, Purpose};
+use crate::lease::handle::Changed;
 use crate::lease::id::{LeaseId, Secret, TaskId, Tickets};
 use crate::lease::journal::{Change, Key, Record};
 use crate::lease::mailbox::{Event, Reply};
@@ -35,6 +37,8 @@ pub struct Table {
     pub(super) events: mpsc::UnboundedSender<Event>,
     pub(super) leases: BTreeMap<LeaseId, Entry>,
     pub(super) tasks: BTreeMap<TaskId, Task>,
+    /// Those of the tasks that no lease ends.
+    pub(super) chores: BTreeMap<TaskId, Chore>,
     pub(super) tickets: Tickets,
     /// Number of the next transfer.
     pub(super) next_transfer: u64,
@@ -44,6 +48,8 @@ pub struct Table {
     /// Time of the turn under way.
     pub(super) now: Moment,
     pub(super) effects: Batch,
+    /// What has changed visibly without changing a record.
+    pub(super) noticed: BTreeSet<Changed>,
     wall_clock_ms: fn() -> u64,
     /// Records the turn has changed, created or removed.
     dirty: BTreeSet<Key>,
@@ -80,12 +86,14 @@ impl Table {
             events,
             leases: BTreeMap::new(),
             tasks: BTreeMap::new(),
+            chores: BTreeMap::new(),
             tickets: Tickets::default(),
             next_transfer: 0,
             open_transfers: 0,
             drain: None,
             now: Moment::default(),
             effects: Batch::default(),
+            noticed: BTreeSet::new(),
             wall_clock_ms,
             dirty: BTreeSet::new(),
             wake: Moment::from_ms(u64::MAX),
@@ -93,12 +101,14 @@ impl Table {
     }
 
     /// Takes up what the journal holds. A lease that was being prepared fails; one that was being cleaned is due for it at
-    /// once; a ready one goes on with its full time, without transfers; what was being published is. Blocks on storage.
+    /// once; a ready one goes on with its full time, without transfers; what was being published is. A task that no lease ends
+    /// fails. Blocks on storage.
     pub fn recover(&mut self, records: Vec<Record>, objects: &dyn Objects) {
         let mut leases = Vec::new();
         for record in records {
             match record {
                 Record::Lease(lease) => leases.push(lease),
+                Record::Task(task) if task.lease().is_none() => self.recover_chore(task),
                 Record::Task(task) => _ = self.tasks.insert(task.id().clone(), task),
             }
         }
@@ -134,6 +144,7 @@ impl Table {
                 Verdict::Forget => self.forget(&id),
             }
         }
+        self.look_at_chores();
         self.look_at_drain();
     }
 
@@ -149,8 +160,19 @@ impl Table {
     /// Ends a turn: hands out its effects.
     pub fn end_turn(&mut self) -> Batch {
         let mut batch = std::mem::take(&mut self.effects);
-        batch.changes = std::mem::take(&mut self.dirty).into_iter().map(|key| self.change(key)).collect();
+        let dirty = std::mem::take(&mut self.dirty);
+        batch.changed = self.take_noticed();
+        batch.changed.extend(dirty.iter().map(|key| match key {
+            Key::Lease(id) => Changed::Lease(id.clone()),
+            Key::Task(id) => Changed::Task(id.clone()),
+        }));
+        batch.changes = dirty.into_iter().map(|key| self.change(key)).collect();
         batch
+    }
+
+    /// What has changed since the last time this was asked, without changing a record.
+    pub fn take_noticed(&mut self) -> BTreeSet<Changed> {
+        std::mem::take(&mut self.noticed)
     }
 
     /// When the next turn has to begin even if nothing arrives.
