@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::inventory::{ControllerKind, Memory, NewDisk, NewMachine, Settings};
 use crate::lease::{
-    self, DiskSpec, Driver, Kind, LeaseId, LeaseMetrics, LeaseSpec, LeaseView, Objects, Prepared, Secret, journal,
+    self, DiskSpec, Driver, EntityRef, Kind, LeaseId, LeaseMetrics, LeaseSpec, LeaseView, Objects, Prepared, Secret, journal,
 };
 
 /// Storage that always succeeds.
@@ -48,9 +48,10 @@ fn target(name: &str) -> Target {
 }
 
 /// The lease of a machine with one disk. An export can complete without any transfer, which is all these tests need.
-async fn begin(leases: &Leases, name: &str) -> LeaseView {
+async fn begin(leases: &Leases, name: &str, kind: Kind, machine: Option<&MachineId>) -> LeaseView {
     let disk = DiskSpec { name: "d".into(), capacity_bytes: Some(512), disk: true, target: target(name) };
-    let spec = LeaseSpec { kind: Kind::Export, entity: name.into(), disks: vec![disk], max_rate_bytes_per_s: None };
+    let entity_ref = machine.map(|id| EntityRef { kind: "VirtualMachine".into(), id: id.to_string() });
+    let spec = LeaseSpec { kind, entity: name.into(), entity_ref, disks: vec![disk], max_rate_bytes_per_s: None };
     leases.create(spec, None).await.unwrap()
 }
 
@@ -61,7 +62,7 @@ fn machine(name: &str) -> NewMachine {
 
 async fn import(leases: &Leases, inventory: &Inventory, name: &str) -> LeaseView {
     let reserved = inventory.reserve(machine(name)).await.unwrap();
-    let lease = begin(leases, name).await;
+    let lease = begin(leases, name, Kind::Export, Some(&reserved.machine().id)).await;
     inventory.bind(reserved, &lease.id).await.unwrap();
     lease
 }
@@ -115,4 +116,54 @@ async fn nothing_is_settled_by_leases_that_cannot_be_asked_or_in_a_store_that_is
     disks.machines.set_broken(false);
     reconcile(&inventory, &leases).await.unwrap();
     assert_eq!(names(&inventory), [""; 0]);
+}
+
+#[tokio::test]
+async fn an_import_whose_machine_was_never_made_is_aborted_at_the_next_start() {
+    let disks = Disks::default();
+    let (leases, inventory) = disks.start();
+    let reserved = inventory.reserve(machine("lost")).await.unwrap();
+    let lost = begin(&leases, "lost", Kind::Import, Some(&reserved.machine().id)).await;
+    let reserved = inventory.reserve(machine("kept")).await.unwrap();
+    let kept = begin(&leases, "kept", Kind::Import, Some(&reserved.machine().id)).await;
+    inventory.bind(reserved, &kept.id).await.unwrap();
+    let without_machine = begin(&leases, "admin", Kind::Import, None).await;
+    drop((leases, inventory));
+
+    let (leases, inventory) = disks.start();
+    assert_eq!(orphans(&inventory, &leases.list().await), std::slice::from_ref(&lost.id));
+    recover(&inventory, &leases).await.unwrap();
+    while leases.get(&lost.id).await.unwrap().state != LeaseState::Error {
+        tokio::task::yield_now().await;
+    }
+    for alive in [&kept.id, &without_machine.id] {
+        assert_eq!(leases.get(alive).await.unwrap().state, LeaseState::Ready);
+    }
+    assert_eq!((names(&inventory), orphans(&inventory, &leases.list().await)), (vec!["kept".to_owned()], vec![]));
+}
+
+#[tokio::test]
+async fn imports_are_settled_as_they_end_also_when_they_end_before_their_machine_is_made() {
+    let (leases, inventory) = Disks::default().start();
+    let following = {
+        let (inventory, leases) = (inventory.clone(), leases.clone());
+        tokio::spawn(async move { follow(&inventory, &leases).await })
+    };
+    let settled = async |count: usize| {
+        while !inventory.importing().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(inventory.machines().len(), count);
+    };
+    let kept = import(&leases, &inventory, "kept").await;
+    let gone = import(&leases, &inventory, "gone").await;
+    leases.complete(&kept.id).await.unwrap();
+    leases.abort(&gone.id, None).await.unwrap();
+    settled(1).await;
+    let reserved = inventory.reserve(machine("early")).await.unwrap();
+    let early = begin(&leases, "early", Kind::Export, Some(&reserved.machine().id)).await;
+    leases.abort(&early.id, None).await.unwrap();
+    inventory.bind(reserved, &early.id).await.unwrap();
+    settled(1).await;
+    following.abort();
 }
