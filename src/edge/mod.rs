@@ -13,3 +13,4 @@ pub mod admin;
 pub mod nfc;
 pub mod rescue;
 pub mod tls;
+pub mod users;
