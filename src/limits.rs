@@ -167,6 +167,8 @@ pub const MACHINE_MEMORY_MIB: std::ops::RangeInclusive<u64> = 4..=24 * 1024 * 10
 pub const NICS_PER_MACHINE: usize = 10;
 /// Change notices that a reader may be behind before it has to look at everything again.
 pub const INVENTORY_NOTICES: usize = 1024;
+/// Pause before the end of an import that could not be stored is tried again.
+pub const RECONCILE_RETRY_MS: u64 = 30_000;
 
 // ---------------------------------------------------------------- transfer
 /// Buffers of a data thread kept for request heads and TLS records of connections that transfer nothing.
@@ -283,6 +285,19 @@ pub const LINGER_MS: u64 = 5_000;
 pub const DRAIN_BYTES: u64 = 64 * 1024 * 1024;
 /// Longest request body of the admin API: a lease of 256 disks with long paths fits several times.
 pub const ADMIN_BODY_BYTES: usize = 1024 * 1024;
+
+/// Default time after which a session that asks for nothing ends; what vCenter uses.
+pub const SESSION_IDLE_S: u64 = 1800;
+/// Passwords checked at once: each takes a core for some tens of milliseconds and 19 MiB (or what the operator's hash costs).
+pub const PASSWORD_CHECKS: usize = 2;
+/// Password checks that may wait for their turn; the rest is told to come back.
+pub const PASSWORD_CHECKS_WAITING: usize = 64;
+/// Longest password; longer ones are wrong.
+pub const PASSWORD_BYTES: usize = 1024;
+/// Most memory a password hash may ask for, in KiB: 1 GiB, far above every recommendation.
+pub const PASSWORD_MEMORY_KIB: u32 = 1024 * 1024;
+/// Most passes of a password hash over its memory.
+pub const PASSWORD_PASSES: u32 = 64;
 
 // ---------------------------------------------------------------- edge: SOAP
 /// Longest call: an OVF of 4 MiB, whose markup is escaped in it.

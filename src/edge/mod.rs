@@ -17,3 +17,4 @@ pub mod nfc;
 pub mod rescue;
 pub mod soap;
 pub mod tls;
+pub mod users;

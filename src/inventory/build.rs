@@ -12,6 +12,14 @@ use crate::limits::DISKS_PER_LEASE;
 /// Where random bytes come from: the system, or a test.
 pub(super) type Dice<'a> = &'a mut dyn FnMut(&mut [u8]) -> Result<(), Fault>;
 
+/// Checks whether there can be such a machine: every field, and a place for every device. `app` refuses a configuration by this.
+///
+/// # Errors
+/// `InvalidArgument` naming the property, or `OutOfBounds`.
+pub fn check_machine(new: &NewMachine) -> Result<(), Fault> {
+    machine(new, MachineId::of(0), Origin::Configured, 0, None, &mut |_| Ok(())).map(drop)
+}
+
 /// Makes a machine. What one of the same name had before (`earlier`) it keeps: id, UUIDs, age and the addresses of its network
 /// adapters, as far as they go.
 pub(super) fn machine(

@@ -3,7 +3,7 @@
 //! Pure; used by [`super::handle`]. A machine is known again by its name: it keeps its id, its UUIDs and its addresses for as long
 //! as it stays in the configuration. One that is no longer there disappears; should it come back, it is another machine.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use sha2::{Digest, Sha256};
 
@@ -43,7 +43,7 @@ pub(super) fn merge(
     dice: Dice,
 ) -> Result<Vec<Write>, ConfigureError> {
     let (mut writes, mut mistakes) = (Vec::new(), Vec::new());
-    let (mut names, mut claimed) = (HashSet::new(), roster.claimed());
+    let (mut names, mut disks, mut claimed) = (HashSet::new(), HashMap::new(), roster.claimed());
     for new in machines {
         let name = match check_name(&new.name) {
             Ok(name) => name,
@@ -71,6 +71,12 @@ pub(super) fn merge(
         match build::machine(new, id, Origin::Configured, now_ms, earlier, dice) {
             Ok(machine) => {
                 mistakes.extend(taken_disks(roster, &machine));
+                for disk in &machine.disks {
+                    let place = (disk.target.datastore.clone(), disk.target.path.clone());
+                    if let Some(other) = disks.insert(place, name.clone()) {
+                        mistakes.push(format!("[vm.{name}] {} is a disk of [vm.{other}] already", disk.target));
+                    }
+                }
                 claimed = claimed.max(machine.id.number().unwrap_or(0));
                 if earlier != Some(&machine) {
                     writes.push(Write::Put(machine));

@@ -1,7 +1,6 @@
 //! What the plain fields of a machine may be. Pure.
 //!
-//! Used by [`super::build`] for every new record and by `app`, which refuses a configuration by the same rules. A fault names
-//! the property and says what would be right.
+//! Used by [`super::build`] for every new record. A fault names the property and says what would be right.
 
 use super::machine::NewMachine;
 use crate::lease::{Fault, Target};
@@ -42,7 +41,7 @@ pub fn check_name(name: &str) -> Result<String, Fault> {
 ///
 /// # Errors
 /// `InvalidArgument` or `OutOfBounds`.
-pub fn check_machine(machine: &NewMachine) -> Result<(), Fault> {
+pub(super) fn check_machine(machine: &NewMachine) -> Result<(), Fault> {
     check_name(&machine.name)?;
     check_guest(&machine.guest_id)?;
     check_cpus(machine.cpus)?;

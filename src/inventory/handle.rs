@@ -155,6 +155,11 @@ impl Inventory {
         })
     }
 
+    /// The machine that a lease is bringing.
+    pub fn imported_by(&self, lease: &LeaseId) -> Option<MachineId> {
+        self.see(|roster| roster.imported_by(lease).map(|machine| machine.id.clone()))
+    }
+
     /// The id of every machine that was made, changed or removed, once that is durable. One that lags has to look at everything.
     pub fn changes(&self) -> broadcast::Receiver<MachineId> {
         self.0.notices.subscribe()

@@ -12,10 +12,10 @@
 //!
 //! ```text
 //!   1 reserve   number claimed                     durable   a number is lost, nothing else
-//!   2 lease     journaled, names the machine's id  durable   an import without its machine: `orphans` aborts it
+//!   2 lease     journaled, names the machine's id  durable   an import without its machine: `recover` aborts it
 //!   3 bind      machine, importing = that lease    durable   the lease goes on, and so does the import
 //!   4 answered
-//!   5 lease     done, in error, or forgotten       durable   `reconcile` takes step 6, as often as it likes
+//!   5 lease     done, in error, or forgotten       durable   `follow` and `recover` take step 6
 //!   6 settle    done: machine kept; else: gone     durable   nothing is left to do
 //! ```
 //!
@@ -33,13 +33,14 @@ mod roster;
 mod slots;
 mod store;
 
+pub use build::check_machine;
 pub use configured::{ConfigureError, NewVApp};
-pub use fields::{check_machine, check_name};
+pub use fields::check_name;
 pub use handle::{Hold, Inventory, Measure, Reserved, Settings, Settled};
 pub use id::MachineId;
 pub use machine::{
     Cdrom, Controller, ControllerKind, Edit, Machine, MachineDisk, NewCdrom, NewDisk, NewMachine, NewNic, Nic, Origin,
     Slot, VApp,
 };
-pub use reconcile::reconcile;
+pub use reconcile::{Finish, follow, orphans, reconcile, recover};
 pub use store::{Memory, Store, StoreError, Stored, Write};

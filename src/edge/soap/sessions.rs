@@ -16,23 +16,13 @@ use sha2::{Digest, Sha256};
 use super::collector::Collector;
 use super::describe::service::PROPERTY_COLLECTOR;
 use super::views::Views;
+use crate::edge::users::Role;
 use crate::lease::Fault;
 use crate::limits::{COLLECTORS_PER_SESSION, SESSIONS, SESSIONS_PER_USER};
 use crate::wire::soap::{Object, Value};
 
 /// Name of the cookie.
 pub const COOKIE: &str = "vmware_soap_session";
-
-/// What a user may do; each role includes the ones before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Look only.
-    Reader,
-    /// Leases and transfers of one's own, files, machines.
-    Operator,
-    /// Everything, also what belongs to others.
-    Admin,
-}
 
 /// All sessions.
 #[derive(Debug)]

@@ -2,29 +2,26 @@
 //!
 //! Used by the calls that end leases and by `app`, whose watcher calls [`Desk::settle_imports`] for those that end by themselves.
 
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+
 use super::Desk;
 use super::calls::directory;
 use super::disks::path;
 use crate::inventory::{Machine, reconcile};
-use crate::lease::{Fault, LeaseState};
+use crate::lease::Fault;
 use crate::transfer::files::Removal;
 
 impl Desk {
-    /// Brings machines to where their imports are; of those that are done, disks that nobody sent are made and all are described first.
-    /// Repeating it is harmless.
-    pub async fn settle_imports(&self) {
-        for (id, lease) in self.inventory.importing() {
-            let Some(machine) = self.inventory.machine(&id) else { continue };
-            let done = self.leases.get(&lease).await.is_ok_and(|view| view.state == LeaseState::Done);
-            if !done {
-                continue;
-            }
-            if let Err(fault) = self.finish_disks(&machine).await {
-                tracing::warn!(machine = machine.name, %fault, "disks of an import could not be described; the next change tries again");
-                return;
-            }
-        }
-        if let Err(fault) = reconcile(&self.inventory, &self.leases).await {
+    /// Brings machines to where their imports are. Repeating it is harmless.
+    pub async fn settle_imports(self: &Arc<Self>) {
+        let desk = self.clone();
+        let finish = move |machine| {
+            let desk = desk.clone();
+            async move { desk.finish_disks(&machine).await }.boxed()
+        };
+        if let Err(fault) = reconcile(&self.inventory, &self.leases, &finish).await {
             tracing::warn!(%fault, "imports could not be settled; the next change tries again");
         }
     }
@@ -41,7 +38,11 @@ impl Desk {
         }
     }
 
-    async fn finish_disks(&self, machine: &Machine) -> Result<(), Fault> {
+    /// Makes the disks of a machine that nobody sent, and describes them all.
+    ///
+    /// # Errors
+    /// What the storage says.
+    pub async fn finish_disks(&self, machine: &Machine) -> Result<(), Fault> {
         for disk in &machine.disks {
             let target = &disk.target;
             if target.path.is_empty() {

@@ -50,6 +50,13 @@ impl ApiVersion {
     }
 }
 
+impl Default for ApiVersion {
+    fn default() -> Self {
+        // Were it not listed, a test would say so.
+        ApiVersion(VERSIONS.iter().position(|version| *version == Self::DEFAULT).unwrap_or(0))
+    }
+}
+
 impl FromStr for ApiVersion {
     type Err = String;
 
@@ -91,3 +98,13 @@ const NEWER_METHODS: &[(&str, &str)] = &[
     ("HttpNfcLeasePullFromUrls_Task", "6.7"),
     ("HttpNfcLeaseProbeUrls", "7.0.2.0"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_one_of_them() {
+        assert_eq!(ApiVersion::default().as_str(), ApiVersion::DEFAULT);
+    }
+}

@@ -19,8 +19,9 @@ use std::sync::Arc;
 
 use super::Desk;
 use super::refusal::Refusal;
-use super::sessions::{Role, Session};
+use super::sessions::Session;
 use super::world::World;
+use crate::edge::users::Role;
 use crate::wire::soap::{Call, MoRef, Value};
 
 /// One request: who asks, from where.
