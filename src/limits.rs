@@ -178,6 +178,24 @@ pub const STREAM_SLACK_BYTES: u64 = 64 * 1024 * 1024;
 /// Head and tail of a verbatim VMDK that are looked at to see whether it is whole.
 pub const CONTAINER_CHECK_BYTES: u64 = 64 * 1024;
 
+/// Looks at directories and changes of them at once: a disk that hangs must not take all threads that may wait with it.
+pub const FILE_CALLS: usize = 16;
+/// Uploads, downloads and copies of datastore files at once; each may hold a thread and a few pieces. Disks go through leases, which
+/// have no such limit.
+pub const FILE_TRANSFERS: usize = 32;
+/// How long an upload, download or copy waits for one of them to end; clients give up after a minute.
+pub const FILE_WAIT_MS: u64 = 20_000;
+/// Buffers of a download of a datastore file: one being filled, and two that the connection takes before it waits for the client.
+pub const FILE_BUFFERS: usize = 3 * FILE_TRANSFERS;
+/// Pieces of an upload that wait for the disk; a connection reads at most some 400 KiB at once.
+pub const FILE_PIECES: usize = 4;
+/// Entries of a listing or a search: some 30 MiB. A datastore with more is looked at directory by directory.
+pub const FILE_ENTRIES: usize = 100_000;
+/// A copy looks this often whether it is still wanted.
+pub const FILE_COPY_STEP_BYTES: u64 = 64 * 1024 * 1024;
+/// Patterns of one search; clients send one.
+pub const SEARCH_PATTERNS: usize = 64;
+
 // ---------------------------------------------------------------- convert
 /// What one codec job of a conversion covers: four default grains, which fit a core's own cache with their results.
 pub const CONVERT_PIECE_BYTES: usize = 256 * 1024;
@@ -252,6 +270,53 @@ pub const PASSWORD_BYTES: usize = 1024;
 pub const PASSWORD_MEMORY_KIB: u32 = 1024 * 1024;
 /// Most passes of a password hash over its memory.
 pub const PASSWORD_PASSES: u32 = 64;
+
+// ---------------------------------------------------------------- edge: SOAP
+/// Longest call: an OVF of 4 MiB, whose markup is escaped in it.
+pub const SOAP_BODY_BYTES: usize = 8 * 1024 * 1024;
+/// Longest call that carries no OVF; real ones stay below 100 KiB.
+pub const SOAP_CALL_BYTES: usize = 1024 * 1024;
+/// How much of a call that is too long is read, so that its client sees the fault and not a reset.
+pub const SOAP_DRAIN_BYTES: usize = 64 * 1024 * 1024;
+/// Calls that may wait for updates at once: half of the control connections, so that the other half stays free.
+pub const SOAP_WAITS: usize = CONTROL_CONNECTIONS_MAX / 2;
+/// Sessions at once; each is a few KiB.
+pub const SESSIONS: usize = 4096;
+/// Sessions of one user at once: scripts that never log out must not lock out the others.
+pub const SESSIONS_PER_USER: usize = 1024;
+/// Views of one session; govc has one at a time.
+pub const VIEWS_PER_SESSION: usize = 256;
+/// Collectors of one session besides its own; govc makes one for every wait.
+pub const COLLECTORS_PER_SESSION: usize = 256;
+/// Filters of one collector; pyvmomi makes one for every task it waits for.
+pub const FILTERS_PER_COLLECTOR: usize = 256;
+/// Objects that have left and are still told of; who asks more seldom sees them vanish without a word.
+pub const GONE_OBJECTS: usize = 1024;
+/// Objects that one filter may report: every lease, task and machine there can be, and the rest.
+pub const REPORTED_OBJECTS: usize = 65_536;
+/// Tasks that the task manager lists: vSphere shows about as many.
+pub const RECENT_TASKS: usize = 200;
+/// Results of tasks that are kept: searches of a datastore, mostly.
+pub const TASK_RESULTS: usize = 256;
+/// How long changes are gathered before waiting clients are told: renewals come ten times a second.
+pub const SOAP_GATHER_MS: u64 = 10;
+/// Wrong passwords of one address before it has to wait, and how long at first and at most.
+pub const LOGIN_FAILURES: u32 = 3;
+/// First wait after too many wrong passwords; doubled each time.
+pub const LOGIN_WAIT_MS: u64 = 500;
+/// Longest wait after too many wrong passwords.
+pub const LOGIN_WAIT_MAX_MS: u64 = 30_000;
+/// Addresses whose wrong passwords are remembered.
+pub const LOGIN_ADDRESSES: usize = 16_384;
+/// How long wrong passwords are remembered.
+pub const LOGIN_MEMORY_MS: u64 = 600_000;
+/// The body of a datastore file must bring this much ...
+pub const FOLDER_WINDOW_BYTES: u64 = 64 * 1024;
+/// ... in each such time spent waiting for it: 2 KiB/s, which the worst line in use still carries.
+pub const FOLDER_WINDOW_MS: u64 = 30_000;
+/// A client of the control plane that takes nothing of its answer for so long is cut: it may hold a buffer and a place among the
+/// transfers of datastore files.
+pub const CONTROL_STALL_MS: u64 = 60_000;
 
 // ---------------------------------------------------------------- upstream
 /// Pieces of one buffer each that wait between a file and a connection of our own: 2 MiB.

@@ -1,11 +1,14 @@
 //! What every disk engine promises, asked of each of them: the same cases over io_uring, plain system calls and the simulation,
 //! on a directory of the disk, on tmpfs and, as root, on a loop device.
 //!
-//! `disk_conformance/bench.rs` sets the places up, `targets.rs`, `names.rs` and `sockets.rs` hold the cases.
+//! `disk_conformance/bench.rs` sets the places up, `targets.rs`, `names.rs`, `folders.rs` and `sockets.rs` hold the
+//! cases.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should say where and stop")]
 
 #[path = "disk_conformance/bench.rs"]
 mod bench;
+#[path = "disk_conformance/folders.rs"]
+mod folders;
 #[path = "disk_conformance/names.rs"]
 mod names;
 #[path = "disk_conformance/sockets.rs"]
@@ -14,10 +17,10 @@ mod sockets;
 mod targets;
 
 use bench::{Bench, LoopDevice, SmallTmpfs, on_blocking, on_sim, on_uring, scratch_on_disk, scratch_on_tmpfs};
-use diskferry::disk::{Backing, Blocking, DiskError, Engine, Place, Space, Uring, run_uring};
+use diskferry::disk::{Backing, Blocking, DiskError, Engine, Folders, Place, Space, Uring, run_uring};
 
 /// Every case that makes sense on a file.
-async fn on_files<E: Engine>(bench: Bench<E>) {
+async fn on_files<E: Engine<Space: Folders>>(bench: Bench<E>) {
     on_any_target(&bench).await;
     targets::a_short_file_ends_where_it_ends(&bench).await;
     targets::lengths_are_set(&bench).await;
@@ -31,6 +34,11 @@ async fn on_files<E: Engine>(bench: Bench<E>) {
     names::paths_do_not_leave_the_datastore(&bench).await;
     names::parts_are_found(&bench).await;
     names::the_stamp_changes_with_the_content(&bench).await;
+    folders::a_directory_is_listed(&bench).await;
+    folders::directories_are_made_and_removed(&bench).await;
+    folders::files_and_directories_are_renamed(&bench).await;
+    folders::a_new_name_is_not_taken_from_anybody(&bench).await;
+    folders::directories_do_not_leave_the_datastore(&bench).await;
     sockets::peeking_waits_and_leaves_the_bytes(&bench).await;
     sockets::readiness_waits_and_takes_nothing(&bench).await;
     sockets::a_half_closed_socket_still_receives(&bench).await;
@@ -127,14 +135,16 @@ fn sim_on_a_device() {
         on_any_target(&bench).await;
         targets::a_device_ends(&bench).await;
         names::a_device_is_wiped(&bench).await;
+        folders::a_device_has_no_files(&bench).await;
     });
 }
 
-async fn on_device<E: Engine>(bench: Bench<E>) {
+async fn on_device<E: Engine<Space: Folders>>(bench: Bench<E>) {
     on_any_target(&bench).await;
     targets::a_device_ends(&bench).await;
     names::a_device_is_wiped(&bench).await;
     names::a_device_is_written_by_one(&bench).await;
+    folders::a_device_has_no_files(&bench).await;
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod hash_password;
 mod lease_command;
 mod logging;
 mod serve;
+mod vsphere;
 pub mod wiring;
 
 use std::process::ExitCode;

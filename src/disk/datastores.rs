@@ -16,6 +16,7 @@ use self::device::Device;
 use self::directory::Directory;
 use super::error::DiskError;
 use super::file::File;
+use super::folders::{self, Entry, Folders, Listing, Volume};
 use super::space::{Inspection, Place, Space, Want};
 
 /// What a datastore is made of.
@@ -59,6 +60,14 @@ impl Datastores {
 
     fn store(&self, place: &Place) -> Result<&Store, DiskError> {
         self.0.get(&place.datastore).ok_or_else(|| DiskError::UnknownDatastore { name: place.datastore.clone() })
+    }
+
+    /// The directory that the datastore of a place is.
+    fn directory(&self, place: &Place) -> Result<&Directory, DiskError> {
+        match self.store(place)? {
+            Store::Directory(directory) => Ok(directory),
+            Store::Device(_) => Err(folders::no_files(place)),
+        }
     }
 }
 
@@ -157,6 +166,52 @@ impl Space for Datastores {
             }
         }
         Ok(parts)
+    }
+}
+
+impl Folders for Datastores {
+    fn volumes(&self) -> Vec<Volume> {
+        let volume = |(name, store): (&String, &Store)| match store {
+            Store::Directory(directory) => directory.volume(name),
+            Store::Device(device) => {
+                let place = Place { datastore: name.clone(), path: String::new() };
+                let capacity_bytes = device.inspect(&place).map_or(0, |found| found.length_bytes);
+                Volume { name: name.clone(), device: true, capacity_bytes, free_bytes: 0 }
+            }
+        };
+        self.0.iter().map(volume).collect()
+    }
+
+    fn look(&self, place: &Place) -> Result<Entry, DiskError> {
+        self.directory(place)?.look(place)
+    }
+
+    fn list(&self, place: &Place, most: usize) -> Result<Listing, DiskError> {
+        self.directory(place)?.list(place, most)
+    }
+
+    fn open_seen(&self, place: &Place) -> Result<(File, Entry), DiskError> {
+        self.directory(place)?.open_seen(place)
+    }
+
+    fn make_directory(&self, place: &Place) -> Result<(), DiskError> {
+        self.directory(place)?.make_directory(place)
+    }
+
+    fn remove_directory(&self, place: &Place) -> Result<(), DiskError> {
+        self.directory(place)?.remove_directory(place)
+    }
+
+    fn remove_tree(&self, place: &Place) -> Result<(), DiskError> {
+        self.directory(place)?.remove_tree(place)
+    }
+
+    fn rename(&self, from: &Place, to: &Place, replace: bool) -> Result<bool, DiskError> {
+        self.directory(from)?.rename(from, self.directory(to)?, to, replace)
+    }
+
+    fn publish_new(&self, place: &Place, tag: &str) -> Result<(), DiskError> {
+        self.directory(place)?.publish_new(place, tag)
     }
 }
 

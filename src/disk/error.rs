@@ -58,6 +58,12 @@ pub enum DiskError {
         /// What was found there.
         found: &'static str,
     },
+    /// The directory holds something.
+    #[error("{place} is not empty")]
+    NotEmpty {
+        /// The directory.
+        place: String,
+    },
 
     // ------------------------------------------------ the operator's fault
     /// No datastore has this name.
@@ -163,7 +169,9 @@ impl DiskError {
     pub fn blame(&self) -> Blame {
         use DiskError::*;
         match self {
-            NotFound { .. } | Exists { .. } | Escapes { .. } | BadName { .. } | WrongKind { .. } => Blame::Caller,
+            NotFound { .. } | Exists { .. } | Escapes { .. } | BadName { .. } | WrongKind { .. } | NotEmpty { .. } => {
+                Blame::Caller
+            }
             UnknownDatastore { .. } | BadDatastore { .. } | Permission { .. } | Busy { .. } => Blame::Operator,
             NoSpace { .. } | Io { .. } | SyncFailed { .. } => Blame::Device,
             Reset | Closed | TimedOut | Socket { .. } => Blame::Peer,

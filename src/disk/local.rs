@@ -1,6 +1,6 @@
 //! Files and block devices of this machine by their path, used synchronously: what a command-line tool works on.
 //!
-//! Called by `convert`. No datastore, no engine, no data thread: every call blocks. Offsets and lengths are bytes. A new file is a
+//! Called by `convert`, and by `transfer::files` with files of a datastore. No engine, no data thread: every call blocks. Offsets and lengths are bytes. A new file is a
 //! [`PartFile`]: it gets its name only when it is whole, and vanishes when it is dropped before.
 
 use std::ops::Range;
@@ -79,6 +79,9 @@ impl LocalFile {
     /// # Errors
     /// [`DiskError::BadName`] for a name with a directory in it, [`DiskError::WrongKind`] for a symbolic link.
     pub fn open_beside(&self, name: &str) -> Result<LocalFile, DiskError> {
+        if self.path.as_os_str().is_empty() {
+            return Err(DiskError::Escapes { place: format!("{name:?}") });
+        }
         let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let path = directory.unwrap_or(Path::new(".")).join(name);
         if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
@@ -120,6 +123,11 @@ impl LocalFile {
             LocalKind::Sequential | LocalKind::Absent => "neither a regular file nor a block device",
         };
         Err(DiskError::WrongKind { place: path.display().to_string(), found })
+    }
+
+    /// A file that a datastore opened. It has no path of this machine, so nothing can be opened beside it.
+    pub fn of(file: File) -> LocalFile {
+        LocalFile { file, path: PathBuf::new() }
     }
 
     fn new(opened: OwnedFd, path: &Path, device: bool) -> LocalFile {

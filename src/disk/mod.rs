@@ -10,6 +10,7 @@
 //!             ▼
 //!   Pool ── Buffer       one arena per engine; a buffer goes home when it is dropped, on whatever thread
 //!
+//!   Folders directories  the same two; lists, makes, renames, removes: for the control plane
 //!   LocalFile, PartFile  files and devices by their path, without an engine: for the command line
 //! ```
 //!
@@ -21,6 +22,7 @@ pub mod datastores;
 pub mod engine;
 pub mod error;
 pub mod file;
+pub mod folders;
 pub mod local;
 pub mod pipe;
 pub mod ring;
@@ -34,6 +36,7 @@ pub use datastores::{Backing, Datastores};
 pub use engine::{Attach, Engine, EngineKind, Receive};
 pub use error::{Blame, DiskError};
 pub use file::File;
+pub use folders::{Entry, EntryKind, Folders, Listing, Volume};
 pub use local::{LocalFile, LocalKind, PartFile};
 pub use pipe::Pipe;
 pub use ring::ktls::{ControlRecord, KernelSuites, KernelTls, TlsCipher, TlsKeys, TlsSecrets, TlsVersion};

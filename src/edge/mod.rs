@@ -3,6 +3,8 @@
 //!
 //! ```text
 //!   admin (control runtime)  ──►  lease driver
+//!   soap  (control runtime)  ──►  lease driver, inventory
+//!   folder (control runtime) ──►  transfer::files, which asks the lease driver
 //!   nfc   (data threads)     ──►  lease driver (Grant)  ──►  transfer
 //! ```
 //!
@@ -10,7 +12,9 @@
 //! connection is closed; nothing of a client's is trusted before it was bounded.
 
 pub mod admin;
+pub mod folder;
 pub mod nfc;
 pub mod rescue;
+pub mod soap;
 pub mod tls;
 pub mod users;

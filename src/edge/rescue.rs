@@ -1,7 +1,11 @@
-//! The one place that turns errors of every room into wire answers: HTTP statuses here; SOAP faults and vAPI errors join later.
+//! The one place that turns errors of every room into wire answers: HTTP statuses here, SOAP faults in [`soap`].
 //!
 //! Called by `nfc` and `admin`. Guarantees: the text of an answer says what is wrong and where (offset, limit), and never contains a
 //! ticket, a host path or anything about objects the client has not named.
+
+pub mod soap;
+
+pub use soap::localized;
 
 use crate::lease::{Denied, Fault};
 use crate::transfer::{DiskError, TransferError};
@@ -71,10 +75,24 @@ pub fn transfer(error: &TransferError) -> Refusal {
     }
 }
 
+/// The answer of `/folder` to a request that the files of a datastore do not allow.
+pub fn file(fault: &Fault) -> Refusal {
+    let status = match fault {
+        // Part of the URL: there is no such resource.
+        Fault::InvalidDatastore { .. } => 404,
+        Fault::InsufficientResourcesFault { .. } => 503,
+        other => fault_status(other),
+    };
+    Refusal::new(status, fault.to_string())
+}
+
 /// The HTTP status under which the admin API reports a fault; the body carries the fault itself.
 pub fn fault_status(fault: &Fault) -> u16 {
     match fault {
-        Fault::InvalidArgument { .. } | Fault::OutOfBounds { .. } | Fault::InvalidDatastore { .. } => 400,
+        Fault::InvalidArgument { .. }
+        | Fault::OutOfBounds { .. }
+        | Fault::InvalidDatastore { .. }
+        | Fault::InvalidDatastorePath { .. } => 400,
         Fault::ManagedObjectNotFound { .. } | Fault::FileNotFound { .. } => 404,
         Fault::InvalidState { .. }
         | Fault::Timedout
@@ -82,6 +100,8 @@ pub fn fault_status(fault: &Fault) -> u16 {
         | Fault::TaskInProgress { .. }
         | Fault::FileLocked { .. }
         | Fault::FileFault { .. }
+        | Fault::FileAlreadyExists { .. }
+        | Fault::CannotDeleteFile { .. }
         | Fault::Stalled { .. }
         | Fault::TooSlow { .. }
         | Fault::DuplicateName { .. } => 409,

@@ -1,8 +1,10 @@
 //! Imports that have ended: what their leases became decides over their machines.
 //!
-//! Called by `app`: [`recover`] at start, [`follow`] from then on. Repeating it is harmless, and so is a crash between a lease's
-//! end and this: the next start asks again.
+//! Called by `app`: [`recover`] at start, [`follow`] from then on; by `edge` when it has just ended a lease itself. Before a machine
+//! stays, the caller may finish it (`finish`: what an import leaves to be done on its disks). Repeating all of it is harmless, and
+//! so is a crash between a lease's end and this: the next start asks again.
 
+use std::future::Future;
 use std::time::Duration;
 
 use tokio::sync::broadcast;
@@ -19,8 +21,12 @@ use crate::limits::RECONCILE_RETRY_MS;
 ///
 /// # Errors
 /// As [`reconcile`].
-pub async fn recover(inventory: &Inventory, leases: &Leases) -> Result<(), Fault> {
-    reconcile(inventory, leases).await?;
+pub async fn recover<F, D>(inventory: &Inventory, leases: &Leases, finish: F) -> Result<(), Fault>
+where
+    F: Fn(Machine) -> D,
+    D: Future<Output = Result<(), Fault>>,
+{
+    reconcile(inventory, leases, finish).await?;
     for lease in orphans(inventory, &leases.list().await) {
         let leases = leases.clone();
         let reason = "the server was restarted before the machine of this import was made".to_owned();
@@ -33,26 +39,36 @@ pub async fn recover(inventory: &Inventory, leases: &Leases) -> Result<(), Fault
     Ok(())
 }
 
-/// Settles every import whose lease has ended: done, the machine stays; in error or forgotten, it goes.
+/// Settles every import whose lease has ended: done, the machine is finished and stays; in error or forgotten, it goes.
 ///
 /// # Errors
-/// When a lease could not be asked or an end not stored; the rest waits for the next call.
-pub async fn reconcile(inventory: &Inventory, leases: &Leases) -> Result<(), Fault> {
+/// The first failure, once all have been looked at: a lease could not be asked, a machine not finished, an end not stored. All
+/// of that waits for the next call.
+pub async fn reconcile<F, D>(inventory: &Inventory, leases: &Leases, finish: F) -> Result<(), Fault>
+where
+    F: Fn(Machine) -> D,
+    D: Future<Output = Result<(), Fault>>,
+{
+    let mut all = Ok(());
     for (machine, lease) in inventory.importing() {
-        settle_if_ended(inventory, leases, &machine, &lease).await?;
+        all = all.and(settle_if_ended(inventory, leases, &machine, &lease, &finish).await);
     }
-    Ok(())
+    all
 }
 
 /// Settles imports as they end. Runs until it is dropped.
-pub async fn follow(inventory: &Inventory, leases: &Leases) {
+pub async fn follow<F, D>(inventory: &Inventory, leases: &Leases, finish: F)
+where
+    F: Fn(Machine) -> D,
+    D: Future<Output = Result<(), Fault>>,
+{
     // Subscribed before the first look, so that nothing falls in between.
     let (mut lease_changes, mut machine_changes) = (leases.changes(), inventory.changes());
     loop {
-        let mut settled = reconcile(inventory, leases).await;
+        let mut settled = reconcile(inventory, leases, &finish).await;
         while settled.is_ok() {
             let Some((machine, lease)) = next_import(inventory, &mut lease_changes, &mut machine_changes).await else { break };
-            settled = settle_if_ended(inventory, leases, &machine, &lease).await;
+            settled = settle_if_ended(inventory, leases, &machine, &lease, &finish).await;
         }
         if let Err(fault) = settled {
             tracing::warn!(%fault, "the end of an import could not be settled and will be tried again");
@@ -106,31 +122,45 @@ async fn next_import(
     }
 }
 
-async fn settle_if_ended(
+async fn settle_if_ended<F, D>(
     inventory: &Inventory,
     leases: &Leases,
-    machine: &MachineId,
+    id: &MachineId,
     lease: &LeaseId,
-) -> Result<(), Fault> {
-    let settled = match leases.get(lease).await {
-        Ok(view) => match view.state {
-            LeaseState::Initializing | LeaseState::Ready => return Ok(()),
-            LeaseState::Done => Settled::Kept { capacities: capacities(inventory, inventory.machine(machine)).await },
-            LeaseState::Error => Settled::Gone,
-        },
+    finish: &F,
+) -> Result<(), Fault>
+where
+    F: Fn(Machine) -> D,
+    D: Future<Output = Result<(), Fault>>,
+{
+    let state = match leases.get(lease).await {
+        Ok(view) => view.state,
         // A lease that is done is remembered far longer than it takes to come here.
-        Err(Fault::ManagedObjectNotFound { .. }) => Settled::Gone,
+        Err(Fault::ManagedObjectNotFound { .. }) => LeaseState::Error,
         Err(fault) => return Err(fault),
+    };
+    // One at a time: who comes second finds it done.
+    let _turn = inventory.settling().await;
+    let Some(machine) = inventory.machine(id).filter(|machine| machine.importing.as_ref() == Some(lease)) else {
+        return Ok(());
+    };
+    let settled = match state {
+        LeaseState::Initializing | LeaseState::Ready => return Ok(()),
+        LeaseState::Error => Settled::Gone,
+        LeaseState::Done => {
+            finish(machine.clone()).await?;
+            Settled::Kept { capacities: capacities(inventory, machine).await }
+        }
     };
     let kept = settled != Settled::Gone;
     inventory.settle(lease, settled).await?;
-    tracing::info!(%machine, %lease, kept, "import ended");
+    tracing::info!(machine = %id, %lease, kept, "import ended");
     Ok(())
 }
 
 /// What the disks turned out to be: a block device is larger than what was put on it.
-async fn capacities(inventory: &Inventory, machine: Option<Machine>) -> Vec<(Target, u64)> {
-    let disks = machine.into_iter().flat_map(|machine| machine.disks);
+async fn capacities(inventory: &Inventory, machine: Machine) -> Vec<(Target, u64)> {
+    let disks = machine.disks.into_iter();
     let raw: Vec<Target> = disks.map(|disk| disk.target).filter(|target| target.form == Form::Raw).collect();
     let sizes = inventory.measure(raw.clone()).await;
     raw.into_iter().zip(sizes).filter_map(|(target, size)| Some((target, size.ok()?))).collect()

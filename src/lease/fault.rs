@@ -85,6 +85,28 @@ pub enum Fault {
         /// By whom or how.
         reason: String,
     },
+    /// The name of a new file is taken.
+    #[error("{file} exists already")]
+    FileAlreadyExists {
+        /// Datastore path of the file.
+        file: String,
+    },
+    /// The file or directory cannot be removed.
+    #[error("{file} cannot be removed: {reason}")]
+    CannotDeleteFile {
+        /// Datastore path of the file.
+        file: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The path cannot name anything on a datastore.
+    #[error("{datastore_path:?} is not an acceptable datastore path: {reason}")]
+    InvalidDatastorePath {
+        /// The path as it was given.
+        datastore_path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// An object of that name exists already.
     #[error("{name} already exists")]
     DuplicateName {

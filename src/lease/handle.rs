@@ -9,6 +9,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use super::driver::Table;
 use super::fault::Fault;
 use super::grant::{Denied, Grant, GrantRequest};
+use super::holding::Holding;
 use super::id::{LeaseId, TaskId};
 use super::mailbox::{self, Renewal, Reply, Request};
 use super::manifest::ManifestEntry;
@@ -63,6 +64,15 @@ impl Leases {
     /// What is wrong with the spec.
     pub async fn begin(&self, spec: LeaseSpec, owner: Option<String>) -> Result<LeaseView, Fault> {
         self.ask(move |table| table.begin(spec, owner)).await
+    }
+
+    /// A lease that holds the stored object at a path below a datastore, or one in the directory at that path.
+    ///
+    /// # Errors
+    /// The driver has stopped: then nobody knows.
+    pub async fn holder(&self, datastore: &str, path: &str) -> Result<Option<Holding>, Fault> {
+        let (datastore, path) = (datastore.to_owned(), path.to_owned());
+        self.ask(move |table| Ok(table.holder(&datastore, &path))).await
     }
 
     /// Every lease, ended ones included, by id. Empty if the driver has stopped.

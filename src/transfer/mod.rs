@@ -8,7 +8,9 @@
 //!   Outlet ◄── egress ◄── [crew: deflate, hash] ◄── budget ◄── disk engine
 //! ```
 //!
-//! Guarantees: no Grant, no bytes; no buffer without a reservation; every operation that was started is awaited before a
+//! Beside it [`files`]: the files of a datastore for the control plane, without a lease, and never against one.
+//!
+//! Guarantees: no Grant, no bytes of a disk that a lease holds; no buffer without a reservation; every operation that was started is awaited before a
 //! transfer ends, so nothing is written to a target after its outcome is known; an upload is `Delivered` only when the stream was
 //! verified, synced, published and journaled, in that order.
 
@@ -18,6 +20,7 @@ pub mod digest;
 pub mod dock;
 pub mod egress;
 pub mod error;
+pub mod files;
 mod flight;
 pub mod ingest;
 pub mod metrics;
@@ -33,6 +36,7 @@ pub use crate::disk::{Blocking, Uring};
 pub use crate::disk::{ControlRecord, KernelSuites, KernelTls, TlsCipher, TlsKeys, TlsSecrets, TlsVersion};
 pub use dock::Dock;
 pub use error::TransferError;
+pub use files::Files;
 
 use std::future::Future;
 

@@ -4,6 +4,7 @@
 //! transport delivers, output is appended to vectors. No function panics on any input, all arithmetic on numbers taken from
 //! the wire is checked, and memory is bounded by [`crate::limits`].
 
+pub mod datastore_path;
 pub mod http;
 pub mod nfc;
 pub mod soap;

@@ -17,7 +17,7 @@ pub mod selection;
 pub mod value;
 pub mod version;
 
-pub use call::{Arguments, BadCall, Call};
+pub use call::{Arguments, BadArgument, BadCall, Call};
 pub use selection::{FilterSpec, ObjectSpec, PropertySpec, Selection, Traversal};
 pub use value::{MoRef, Object, Value};
 pub use version::ApiVersion;

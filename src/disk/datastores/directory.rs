@@ -3,11 +3,14 @@
 //! Used by `datastores` only. Nothing here trusts what lies in the directory: links are not followed, what is not a regular
 //! file is not opened as one, and a pipe planted under a disk's name cannot hang us.
 
+mod folders;
+
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, StatVfsMountFlags};
 use rustix::io::Errno;
+use rustix::path::Arg;
 
 use crate::disk::error::DiskError;
 use crate::disk::file::File;
@@ -34,13 +37,10 @@ impl Directory {
         let (parent, name) = self.parent(place)?;
         let fd = beneath(&parent, name, OFlags::PATH).map_err(|error| wrong("look at", place, error))?;
         let stat = regular(&fd, place)?;
-        let nanoseconds = |seconds: i64, rest: u64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
-        let modified = nanoseconds(stat.st_mtime, stat.st_mtime_nsec);
-        let changed = nanoseconds(stat.st_ctime, stat.st_ctime_nsec);
         Ok(Inspection {
             length_bytes: stat.st_size as u64,
             device: false,
-            stamp: format!("{:x}-{:x}-{modified:x}-{changed:x}", stat.st_ino, stat.st_size),
+            stamp: stamp(&stat),
             populated_bytes: stat.st_blocks as u64 * STAT_BLOCK_BYTES,
         })
     }
@@ -204,6 +204,14 @@ fn open_file(parent: &OwnedFd, name: &str, flags: OFlags, want: Want, place: &Pl
     Ok(File::new(buffered, direct, false))
 }
 
+/// Differs whenever the content may differ.
+fn stamp(stat: &Stat) -> String {
+    let nanoseconds = |seconds: i64, rest: u64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
+    let modified = nanoseconds(stat.st_mtime, stat.st_mtime_nsec);
+    let changed = nanoseconds(stat.st_ctime, stat.st_ctime_nsec);
+    format!("{:x}-{:x}-{modified:x}-{changed:x}", stat.st_ino, stat.st_size)
+}
+
 /// Whether the name still meant the same file when it was opened again.
 fn same_object(one: &OwnedFd, other: &OwnedFd) -> bool {
     let identity = |fd| rustix::fs::fstat(fd).map(|stat: Stat| (stat.st_dev, stat.st_ino));
@@ -237,7 +245,7 @@ fn flush(directory: &OwnedFd) -> Result<(), DiskError> {
 }
 
 /// Opens a path that may not leave `parent`.
-fn beneath(parent: impl AsFd, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+fn beneath(parent: impl AsFd, path: impl Arg + Copy, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     let parent = parent.as_fd();
     let mode = if flags.contains(OFlags::CREATE) { FILE_MODE } else { Mode::empty() };
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
@@ -261,6 +269,7 @@ fn wrong(op: &'static str, place: &Place, error: Errno) -> DiskError {
         Errno::NAMETOOLONG => DiskError::BadName { place: name, why: "it is too long for this file system" },
         Errno::ISDIR => DiskError::WrongKind { place: name, found: "a directory" },
         Errno::NOTDIR => DiskError::WrongKind { place: name, found: "below a file" },
+        Errno::NOTEMPTY => DiskError::NotEmpty { place: name },
         Errno::ACCESS | Errno::PERM | Errno::ROFS => DiskError::Permission { op, place: name, source: error },
         source => DiskError::storage(op, 0, source),
     }

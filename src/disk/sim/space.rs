@@ -1,5 +1,7 @@
 //! The names of the simulation: like `Datastores`, in memory, with names that a crash forgets unless they were flushed.
 
+mod folders;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

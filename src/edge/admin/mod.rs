@@ -6,6 +6,7 @@
 mod leases;
 pub mod listener;
 mod reply;
+mod stall;
 mod tasks;
 mod token;
 

@@ -13,6 +13,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, watch};
 
 use super::walk::{self, Report};
@@ -139,7 +140,7 @@ impl Collector {
     }
 
     /// Resolves when filters come or go after this call.
-    pub fn filters_changed(&self) -> impl Future<Output = ()> + '_ {
+    pub fn filters_changed(&self) -> Notified<'_> {
         self.changed.notified()
     }
 
@@ -157,7 +158,8 @@ impl Collector {
                 Err(Fault::ManagedObjectNotFound { .. }) => Vec::new(),
                 reports => reports?,
             };
-            interest.everything |= spec.objects.iter().any(|start| !start.select.is_empty() || !is_plain(&start.object));
+            interest.everything |=
+                spec.objects.iter().any(|start| !start.select.is_empty() || !is_plain(&start.object));
             interest.ids.extend(spec.objects.iter().map(|start| start.object.id.clone()));
             interest.ids.extend(reports.iter().map(|report| report.object.id.clone()));
             found.push((number, reports));
@@ -295,4 +297,109 @@ fn change(path: &str, value: Option<&Value>) -> Object {
 /// Whether the object's properties are its own and change only when a notice names it.
 fn is_plain(object: &MoRef) -> bool {
     matches!(object.kind.as_str(), "HttpNfcLease" | "Task" | "VirtualMachine")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease() -> MoRef {
+        MoRef::new("HttpNfcLease", "lease-1")
+    }
+
+    fn report(object: MoRef, properties: &[(&str, i32)]) -> Report {
+        Report {
+            object,
+            properties: properties.iter().map(|(path, value)| ((*path).to_owned(), Value::Int(*value))).collect(),
+        }
+    }
+
+    fn filter() -> Filter {
+        let spec = FilterSpec { properties: Vec::new(), objects: Vec::new() };
+        Filter { spec: Arc::new(spec), shown: BTreeMap::new(), gone: Vec::new() }
+    }
+
+    /// Kind of the update and the properties it tells, for each object.
+    fn told(filter: &Filter, since: u64) -> Vec<(String, Vec<String>)> {
+        let word = |object: &Object| match object.field("kind") {
+            Some(Value::Enum { word, .. }) => word.clone(),
+            _ => String::new(),
+        };
+        let names = |object: &Object| match object.field("changeSet") {
+            Some(Value::List { items, .. }) => {
+                items.iter().filter_map(|item| item.at("name")).map(|name| format!("{name:?}")).collect()
+            }
+            _ => Vec::new(),
+        };
+        filter.updates(since).iter().map(|object| (word(object), names(object))).collect()
+    }
+
+    fn row(kind: &str, names: &[&str]) -> (String, Vec<String>) {
+        (kind.to_owned(), names.iter().map(|name| format!("Text({name:?})")).collect())
+    }
+
+    #[test]
+    fn what_has_changed_since_a_version_is_told_once_and_again_on_demand() {
+        let mut filter = filter();
+        assert!(filter.take_in(vec![report(lease(), &[("info", 1), ("state", 1)])], 1));
+        assert!(!filter.take_in(vec![report(lease(), &[("info", 1), ("state", 1)])], 2), "nothing has changed");
+        assert!(filter.take_in(vec![report(lease(), &[("info", 1), ("state", 2)])], 2));
+        assert_eq!(told(&filter, 0), [row("enter", &["info", "state"])]);
+        assert_eq!(told(&filter, 1), [row("modify", &["state"])]);
+        assert_eq!(told(&filter, 1), [row("modify", &["state"])], "an answer that got lost can be had again");
+        assert_eq!(told(&filter, 2), []);
+    }
+
+    #[test]
+    fn a_property_that_is_not_set_any_more_is_told_without_a_value() {
+        let mut filter = filter();
+        filter.take_in(vec![report(lease(), &[("info", 1)])], 1);
+        assert!(filter.take_in(vec![report(lease(), &[])], 2));
+        let update = &filter.updates(1)[0];
+        assert_eq!(
+            update.at("changeSet").and_then(|set| match set {
+                Value::List { items, .. } => items[0].at("val"),
+                _ => None,
+            }),
+            None
+        );
+        assert_eq!(told(&filter, 1), [row("modify", &["info"])]);
+        assert_eq!(told(&filter, 0), [row("enter", &[])], "who comes later never hears of it");
+    }
+
+    #[test]
+    fn objects_leave_and_come_back() {
+        let mut filter = filter();
+        filter.take_in(vec![report(lease(), &[])], 1);
+        assert!(filter.take_in(Vec::new(), 2));
+        assert_eq!((told(&filter, 0), told(&filter, 1)), (vec![], vec![row("leave", &[])]));
+        assert!(filter.take_in(vec![report(lease(), &[])], 3));
+        assert_eq!(told(&filter, 1), [row("enter", &[])]);
+        for version in 4..4 + 2 * GONE_OBJECTS as u64 {
+            filter.take_in(vec![report(MoRef::new("Task", version.to_string()), &[])], version);
+        }
+        assert_eq!(filter.gone.len(), GONE_OBJECTS);
+    }
+
+    #[test]
+    fn a_version_that_was_never_given_is_refused() {
+        let collector = Collector::new("c".to_owned());
+        assert_eq!(collector.gather("7"), Err(BadVersion));
+        assert_eq!(collector.gather("x"), Err(BadVersion));
+        assert_eq!(collector.gather(""), Ok(None));
+    }
+
+    #[test]
+    fn filters_are_counted_and_die_with_their_collector() {
+        let collector = Collector::new("c".to_owned());
+        let spec = || FilterSpec { properties: Vec::new(), objects: Vec::new() };
+        let first = collector.add(spec()).unwrap();
+        for _ in 1..FILTERS_PER_COLLECTOR {
+            collector.add(spec()).unwrap();
+        }
+        assert!(matches!(collector.add(spec()), Err(Fault::InsufficientResourcesFault { .. })));
+        assert!(collector.remove(&first.id) && !collector.remove(&first.id));
+        collector.destroy();
+        assert!(matches!(collector.add(spec()), Err(Fault::ManagedObjectNotFound { .. })));
+    }
 }

@@ -52,15 +52,6 @@ pub enum Refusal {
     /// The version is not one of the collector.
     #[error("the collector never gave this version")]
     InvalidCollectorVersion,
-    /// A machine is not in the power state that the call needs.
-    #[error("the machine is powered off")]
-    InvalidPowerState,
-    /// A file exists already.
-    #[error("{file} already exists")]
-    FileAlreadyExists {
-        /// Datastore path of the file.
-        file: String,
-    },
 }
 
 impl Refusal {

@@ -14,24 +14,16 @@ use axum::http::{HeaderMap, header};
 use sha2::{Digest, Sha256};
 
 use super::collector::Collector;
+use super::describe::service::PROPERTY_COLLECTOR;
 use super::views::Views;
 use crate::lease::Fault;
-use crate::limits::{SESSIONS, SESSIONS_PER_USER};
+use crate::limits::{COLLECTORS_PER_SESSION, SESSIONS, SESSIONS_PER_USER};
 use crate::wire::soap::{Object, Value};
+
+pub use crate::edge::users::Role;
 
 /// Name of the cookie.
 pub const COOKIE: &str = "vmware_soap_session";
-
-/// What a user may do; each role includes the ones before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Look only.
-    Reader,
-    /// Leases and transfers of one's own, files, machines.
-    Operator,
-    /// Everything, also what belongs to others.
-    Admin,
-}
 
 /// All sessions.
 #[derive(Debug)]
@@ -57,9 +49,9 @@ pub struct Session {
     /// When it began, milliseconds since 1970.
     pub login_ms: u64,
     /// The collector that every session has.
-    pub collector: Arc<Collector>,
+    collector: Arc<Collector>,
     /// Collectors the client made for itself.
-    pub collectors: Mutex<HashMap<String, Arc<Collector>>>,
+    collectors: Mutex<HashMap<String, Arc<Collector>>>,
     /// Views the client made.
     pub views: Views,
     hash: [u8; 32],
@@ -188,6 +180,50 @@ impl Session {
         self.role == Role::Admin || owner == Some(self.user.as_str())
     }
 
+    /// A collector of this session. The well-known id is that of the one every session has.
+    pub fn find_collector(&self, id: &str) -> Option<Arc<Collector>> {
+        match id {
+            PROPERTY_COLLECTOR => Some(self.collector.clone()),
+            id => self.made().get(id).cloned(),
+        }
+    }
+
+    /// Makes a collector.
+    ///
+    /// # Errors
+    /// `InsufficientResourcesFault` when the session has too many.
+    pub fn add_collector(&self) -> Result<Arc<Collector>, Fault> {
+        let mut made = self.made();
+        if made.len() >= COLLECTORS_PER_SESSION {
+            let reason = format!("{COLLECTORS_PER_SESSION} collectors of one session; destroy some");
+            return Err(Fault::InsufficientResourcesFault { reason });
+        }
+        let collector = Arc::new(Collector::new(format!("session[{}]{}", self.key, uuid()?)));
+        made.insert(collector.id.clone(), collector.clone());
+        Ok(collector)
+    }
+
+    /// Destroys a collector the client made; `false` if there is none of that id.
+    pub fn remove_collector(&self, id: &str) -> bool {
+        let removed = self.made().remove(id);
+        removed.inspect(|collector| collector.destroy()).is_some()
+    }
+
+    /// Destroys a filter of whichever collector has it.
+    pub fn remove_filter(&self, id: &str) -> bool {
+        self.collector.remove(id) || self.made().values().any(|collector| collector.remove(id))
+    }
+
+    /// Ends everything that waits in it.
+    pub fn close(&self) {
+        self.collector.destroy();
+        self.made().drain().for_each(|(_, collector)| collector.destroy());
+    }
+
+    fn made(&self) -> MutexGuard<'_, HashMap<String, Arc<Collector>>> {
+        self.collectors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn touch(&self) {
         let used_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.used_ms.fetch_max(used_ms, Ordering::Relaxed);
@@ -258,7 +294,11 @@ mod tests {
             format!("vmware_soap_session= {cookie}; $HttpOnly"),
             format!("other=1; vmware_soap_session=stale; vmware_soap_session={cookie}"),
         ] {
-            assert_eq!(sessions.of(&headers(&text)).map(|found| found.key.clone()), Some(session.key.clone()), "{text}");
+            assert_eq!(
+                sessions.of(&headers(&text)).map(|found| found.key.clone()),
+                Some(session.key.clone()),
+                "{text}"
+            );
         }
         for text in ["vmware_soap_session=", "vmware_soap_session=nonsense", &format!("x={cookie}"), &session.key] {
             assert!(sessions.of(&headers(text)).is_none(), "{text}");

@@ -61,6 +61,19 @@ impl Views {
         self.lock().views.get(id).cloned()
     }
 
+    /// Changes a list view; `false` if there is none of that id. `only` leaves nothing but what is added.
+    pub fn modify(&self, id: &str, added: Vec<MoRef>, removed: &[MoRef], only: bool) -> bool {
+        let mut shelf = self.lock();
+        let Some(View::List(objects)) = shelf.views.get_mut(id) else { return false };
+        objects.retain(|object| !only && !removed.contains(object));
+        for object in added {
+            if !objects.contains(&object) {
+                objects.push(object);
+            }
+        }
+        true
+    }
+
     /// Removes a view; `false` if there is none.
     pub fn remove(&self, id: &str) -> bool {
         self.lock().views.remove(id).is_some()

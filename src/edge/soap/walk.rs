@@ -56,7 +56,9 @@ impl Reached {
             self.order.push(object.clone());
         }
         match self.order.len() > REPORTED_OBJECTS {
-            true => Err(Fault::InsufficientResourcesFault { reason: format!("more than {REPORTED_OBJECTS} objects reported") }),
+            true => Err(Fault::InsufficientResourcesFault {
+                reason: format!("more than {REPORTED_OBJECTS} objects reported"),
+            }),
             false => Ok(()),
         }
     }
@@ -65,15 +67,18 @@ impl Reached {
 /// Follows the traversals of one starting object. `walked` remembers which object left by which traversal: a second time would find
 /// nothing new.
 async fn follow(world: &mut World<'_>, start: &ObjectSpec, reached: &mut Reached) -> Result<(), Fault> {
-    let mut walked: HashSet<(MoRef, *const Traversal)> = HashSet::new();
+    let mut walked: HashSet<(MoRef, usize)> = HashSet::new();
     let mut ahead: Vec<(MoRef, &Traversal)> = Vec::new();
     depart(start, &start.object, &start.select, &mut ahead)?;
     while let Some((object, traversal)) = ahead.pop() {
-        if !is_a(&object.kind, &traversal.kind) || !walked.insert((object.clone(), std::ptr::from_ref(traversal))) {
+        if !is_a(&object.kind, &traversal.kind)
+            || !walked.insert((object.clone(), std::ptr::from_ref(traversal).addr()))
+        {
             continue;
         }
         let Some(found) = world.describe(&object).await else { continue };
-        let next: Vec<MoRef> = found.at(&traversal.path).map(Value::references).unwrap_or_default().into_iter().cloned().collect();
+        let next: Vec<MoRef> =
+            found.at(&traversal.path).map(Value::references).unwrap_or_default().into_iter().cloned().collect();
         for object in &next {
             if !traversal.skip {
                 reached.report(object)?;

@@ -59,9 +59,8 @@ impl<'a> World<'a> {
         if let Some(stores) = &self.stores {
             return stores.clone();
         }
-        let look = self.desk.stores.clone();
-        // Asking a file system how full it is may wait for a disk. A panic in there only means that nothing is known.
-        let stores = Arc::new(tokio::task::spawn_blocking(move || look()).await.unwrap_or_default());
+        let volumes = self.desk.files.volumes().await.unwrap_or_default();
+        let stores = Arc::new(volumes.into_iter().map(StoreInfo::from).collect::<Vec<_>>());
         self.stores = Some(stores.clone());
         stores
     }

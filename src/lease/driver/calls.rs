@@ -12,6 +12,7 @@ use crate::lease::deadline::Pace;
 use crate::lease::fault::Fault;
 use crate::lease::grant::{Denied, Flow, Grant, GrantRequest, Purpose};
 use crate::lease::handle::Changed;
+use crate::lease::holding::Holding;
 use crate::lease::id::{LeaseId, TaskId};
 use crate::lease::mailbox::{Reply, TransferRef};
 use crate::lease::manifest::ManifestEntry;
@@ -263,6 +264,12 @@ impl Table {
         for flow in flows {
             self.cut(flow, Fault::RequestCanceled);
         }
+    }
+
+    /// A lease that holds the stored object at this path, or one in the directory there.
+    pub fn holder(&self, datastore: &str, path: &str) -> Option<Holding> {
+        let holders = self.leases.values().filter(|entry| entry.holds_targets()).map(|entry| &entry.lease);
+        Holding::find(holders, datastore, path)
     }
 
     /// Checks a new lease, enters it and has its targets prepared.

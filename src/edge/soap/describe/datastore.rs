@@ -39,7 +39,8 @@ pub async fn object(world: &mut World<'_>, object: &MoRef) -> Option<Object> {
 fn describe(world: &World<'_>, store: &StoreInfo) -> Object {
     let own = reference(&store.name);
     let url = format!("ds:///{}/", store.name);
-    let users = world.machines.iter().filter(|machine| machine.disks.iter().any(|disk| disk.target.datastore == store.name));
+    let users =
+        world.machines.iter().filter(|machine| machine.disks.iter().any(|disk| disk.target.datastore == store.name));
     let machines: Vec<MoRef> = users.map(|machine| machine_ref(&machine.id)).collect();
     let info = Object::new("LocalDatastoreInfo")
         .with("name", &store.name)

@@ -5,7 +5,7 @@
 
 use crate::edge::rescue;
 use crate::edge::soap::world::{World, lease_ref};
-use crate::lease::{DeviceUrl, LeaseId, LeaseInfo, LeaseView, ManifestEntry, ProbeResult};
+use crate::lease::{ChecksumType, DeviceUrl, LeaseId, LeaseInfo, LeaseView, ManifestEntry, ProbeResult};
 use crate::wire::soap::{MoRef, Object, Value};
 
 /// The lease of that id, if the one who asks may see it.
@@ -32,7 +32,10 @@ fn info(world: &World<'_>, view: &LeaseView, info: &LeaseInfo) -> Object {
     Object::new("HttpNfcLeaseInfo")
         .with("lease", lease_ref(&view.id))
         .with("entity", entity(world, view))
-        .with("deviceUrl", Value::objects("HttpNfcLeaseDeviceUrl", info.device_url.iter().map(|url| device_url(world, url))))
+        .with(
+            "deviceUrl",
+            Value::objects("HttpNfcLeaseDeviceUrl", info.device_url.iter().map(|url| device_url(world, url))),
+        )
         .with("totalDiskCapacityInKB", Value::amount(info.total_disk_capacity_in_kb))
         .with("leaseTimeout", Value::count(info.lease_timeout))
 }
@@ -63,9 +66,9 @@ pub fn manifest_entry(entry: &ManifestEntry) -> Object {
     let has_checksum = !entry.checksum.is_empty();
     Object::new("HttpNfcLeaseManifestEntry")
         .with("key", &entry.key)
-        .with("sha1", entry.sha1.as_deref().unwrap_or_default())
+        .with("sha1", &entry.sha1)
         .with_some("checksum", has_checksum.then(|| Value::from(&entry.checksum)))
-        .with_some("checksumType", has_checksum.then(|| Value::from(entry.checksum_type.as_str())))
+        .with_some("checksumType", has_checksum.then(|| Value::from(checksum_type(entry.checksum_type))))
         .with("size", Value::amount(entry.size))
         .with("disk", entry.disk)
         .with_some("capacity", entry.capacity.map(Value::amount))
@@ -75,4 +78,11 @@ pub fn manifest_entry(entry: &ManifestEntry) -> Object {
 /// `HttpNfcLeaseProbeResult`.
 pub fn probe_result(result: &ProbeResult) -> Object {
     Object::new("HttpNfcLeaseProbeResult").with("serverAccessible", result.server_accessible)
+}
+
+fn checksum_type(kind: ChecksumType) -> &'static str {
+    match kind {
+        ChecksumType::Sha256 => "sha256",
+        ChecksumType::Sha1 | ChecksumType::None => "sha1",
+    }
 }

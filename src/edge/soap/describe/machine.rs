@@ -11,7 +11,8 @@ pub fn machine(world: &World<'_>, id: &str) -> Option<Object> {
     let machine = world.machine(id)?;
     let vapp = world.vapp_of(machine);
     let parent = if vapp.is_none() { Some(places::machine_folder()) } else { None };
-    let mut stores: Vec<MoRef> = machine.disks.iter().map(|disk| datastore::reference(&disk.target.datastore)).collect();
+    let mut stores: Vec<MoRef> =
+        machine.disks.iter().map(|disk| datastore::reference(&disk.target.datastore)).collect();
     stores.sort();
     stores.dedup();
     let networks: Vec<MoRef> = machine.nics.first().map(|_| places::network()).into_iter().collect();

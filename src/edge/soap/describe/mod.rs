@@ -40,6 +40,7 @@ pub async fn object(world: &mut World<'_>, object: &MoRef) -> Option<Object> {
         "SearchIndex" if object.id == service::SEARCH_INDEX => Some(Object::new("SearchIndex")),
         "OvfManager" if object.id == service::OVF_MANAGER => Some(service::ovf_manager()),
         "FileManager" if object.id == service::FILE_MANAGER => Some(Object::new("FileManager")),
+        "VirtualDiskManager" if object.id == service::VIRTUAL_DISK_MANAGER => Some(Object::new("VirtualDiskManager")),
         "AuthorizationManager" if object.id == service::AUTHORIZATION_MANAGER => Some(service::authorization_manager()),
         "HttpNfcLease" => lease::lease(world, &object.id).await,
         "Task" => task::task(world, &object.id).await,

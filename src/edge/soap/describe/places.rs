@@ -72,7 +72,9 @@ pub async fn object(world: &mut World<'_>, object: &MoRef) -> Option<Object> {
     let children = children(world, object).await;
     let found = match (object.kind.as_str(), object.id.as_str()) {
         ("Folder", "group-d1") => folder("Datacenters", None, &["Folder", "Datacenter"], children),
-        ("Folder", "group-v3") => folder("vm", Some(datacenter()), &["Folder", "VirtualMachine", "VirtualApp"], children),
+        ("Folder", "group-v3") => {
+            folder("vm", Some(datacenter()), &["Folder", "VirtualMachine", "VirtualApp"], children)
+        }
         ("Folder", "group-h4") => folder("host", Some(datacenter()), &["Folder", "ComputeResource"], children),
         ("Folder", "group-s5") => folder("datastore", Some(datacenter()), &["Folder", "Datastore"], children),
         ("Folder", "group-n6") => folder("network", Some(datacenter()), &["Folder", "Network"], children),
@@ -242,14 +244,17 @@ fn describe_vapp(world: &World<'_>, vapp: &VApp) -> Object {
 
 fn pool_object(kind: &'static str, name: &str, parent: MoRef, machines: Vec<MoRef>) -> Object {
     let allocation = || {
-        Object::new("ResourceAllocationInfo").with("reservation", Value::Long(0)).with("expandableReservation", true).with("limit", Value::Long(-1)).with(
-            "shares",
-            Object::new("SharesInfo").with("shares", 4000).with("level", Value::word("SharesLevel", "normal")),
-        )
+        Object::new("ResourceAllocationInfo")
+            .with("reservation", Value::Long(0))
+            .with("expandableReservation", true)
+            .with("limit", Value::Long(-1))
+            .with(
+                "shares",
+                Object::new("SharesInfo").with("shares", 4000).with("level", Value::word("SharesLevel", "normal")),
+            )
     };
-    let config = Object::new("ResourceConfigSpec")
-        .with("cpuAllocation", allocation())
-        .with("memoryAllocation", allocation());
+    let config =
+        Object::new("ResourceConfigSpec").with("cpuAllocation", allocation()).with("memoryAllocation", allocation());
     let usage = || {
         ["reservationUsed", "reservationUsedForVm", "unreservedForPool", "unreservedForVm", "overallUsage", "maxUsage"]
             .into_iter()

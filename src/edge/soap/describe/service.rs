@@ -4,13 +4,23 @@ use super::places;
 use crate::edge::soap::world::World;
 use crate::wire::soap::{MoRef, Object, Value};
 
+/// Knows who is logged in. Ids of managers are those of vCenter.
 pub const SESSION_MANAGER: &str = "SessionManager";
+/// The collector that every session has.
 pub const PROPERTY_COLLECTOR: &str = "propertyCollector";
+/// Makes views.
 pub const VIEW_MANAGER: &str = "ViewManager";
+/// Finds objects.
 pub const SEARCH_INDEX: &str = "SearchIndex";
+/// Reads and writes descriptors.
 pub const OVF_MANAGER: &str = "OvfManager";
+/// Lists tasks.
 pub const TASK_MANAGER: &str = "TaskManager";
+/// Changes files of datastores.
 pub const FILE_MANAGER: &str = "FileManager";
+/// Changes disks of datastores.
+pub const VIRTUAL_DISK_MANAGER: &str = "virtualDiskManager";
+/// Lists privileges.
 pub const AUTHORIZATION_MANAGER: &str = "AuthorizationManager";
 
 /// `ServiceInstance`.
@@ -33,6 +43,7 @@ pub fn content(world: &World<'_>) -> Object {
         .with("sessionManager", manager("SessionManager", SESSION_MANAGER))
         .with("authorizationManager", manager("AuthorizationManager", AUTHORIZATION_MANAGER))
         .with("taskManager", manager("TaskManager", TASK_MANAGER))
+        .with("virtualDiskManager", manager("VirtualDiskManager", VIRTUAL_DISK_MANAGER))
         .with("fileManager", manager("FileManager", FILE_MANAGER))
         .with("searchIndex", manager("SearchIndex", SEARCH_INDEX))
         .with("ovfManager", manager("OvfManager", OVF_MANAGER))
@@ -73,7 +84,10 @@ pub fn session_manager(world: &World<'_>) -> Object {
             .with("sessionList", Value::objects("UserSession", visible.map(|other| other.info(session))))
             .with("currentSession", session.info(session));
     }
-    object.with("messageLocaleList", Value::texts(["en"])).with("supportedLocaleList", Value::texts(["en"])).with("defaultLocale", "en")
+    object
+        .with("messageLocaleList", Value::texts(["en"]))
+        .with("supportedLocaleList", Value::texts(["en"]))
+        .with("defaultLocale", "en")
 }
 
 /// `OvfManager`.

@@ -26,7 +26,9 @@ pub fn info(world: &World<'_>, task: &TaskInfo) -> Object {
         _ => None,
     };
     let description = task.description.as_ref().map(|description| {
-        Object::new("LocalizableMessage").with("key", &description.key).with_some("message", description.message.as_ref())
+        Object::new("LocalizableMessage")
+            .with("key", &description.key)
+            .with_some("message", description.message.as_ref())
     });
     Object::new("TaskInfo")
         .with("key", task.key.as_str())

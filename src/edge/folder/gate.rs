@@ -1,0 +1,37 @@
+//! Who may come in to `/folder`: asked of whoever keeps users and sessions.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+
+/// Knows visitors by what their requests carry: a session cookie, a ticket, HTTP Basic. Implemented by `edge/soap` over its sessions.
+pub trait Gate: Send + Sync + 'static {
+    /// Who sends this request; `None` for nobody known.
+    fn visitor<'a>(&'a self, head: &'a Parts) -> Pin<Box<dyn Future<Output = Option<Visitor>> + Send + 'a>>;
+}
+
+/// Somebody who may come in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Visitor {
+    /// Their name, for the log.
+    pub name: String,
+    /// Whether they may change anything.
+    pub may_write: bool,
+}
+
+/// A gate that can tell at once.
+impl<F: Fn(&HeaderMap) -> Option<Visitor> + Send + Sync + 'static> Gate for F {
+    fn visitor<'a>(&'a self, head: &'a Parts) -> Pin<Box<dyn Future<Output = Option<Visitor>> + Send + 'a>> {
+        Box::pin(std::future::ready(self(&head.headers)))
+    }
+}
+
+/// Whether a browser says that a page of another server made it send this.
+pub(super) fn is_foreign(headers: &HeaderMap) -> bool {
+    let field = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let Some(origin) = field(header::ORIGIN) else { return false };
+    let host = field(header::HOST).unwrap_or_default();
+    origin.split_once("://").is_none_or(|(_, authority)| !authority.eq_ignore_ascii_case(host))
+}
