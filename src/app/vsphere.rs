@@ -1,6 +1,7 @@
-//! The vSphere API: what it answers from, and the watcher that settles imports whose leases end by themselves.
+//! The vSphere API: its inventory, what it answers from, who may log in, and the watcher that settles imports as they end.
 //!
-//! Called by [`super::wiring`] once leases and inventory stand.
+//! Called by [`super::wiring`] once leases stand. At start, machines are brought to where the last run left their imports before the
+//! configured ones come in: a name that a dead import has is free by then.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,20 +9,23 @@ use std::time::Duration;
 
 use axum::http::HeaderMap;
 use futures_util::FutureExt;
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::watch;
+use zeroize::Zeroizing;
 
-use super::config::Resolved;
-use crate::disk::Datastores;
+use super::config::{self, Resolved};
+use super::wiring::{StartError, io, wall_clock_ms};
+use crate::disk::{Datastores, Place, Space};
 use crate::edge::admin::{Token, Urls};
 use crate::edge::folder::{Folder, FolderMetrics, Visitor};
 use crate::edge::soap::describe::places::DATACENTER_NAME;
-use crate::edge::soap::sessions::Sessions;
+use crate::edge::soap::sessions::{Role, Sessions};
 use crate::edge::soap::{Desk, Settings};
-use crate::edge::users::Role;
-use crate::inventory::Inventory;
-use crate::lease::Leases;
+use crate::edge::users::{Secret, User, Users};
+use crate::inventory::{self, ConfigureError, Inventory, Machine};
+use crate::journal::redb::RedbMachines;
+use crate::lease::{Fault, Leases, Target};
+use crate::limits::SECTOR_BYTES;
 use crate::transfer::Files;
-use crate::wire::soap::ApiVersion;
 
 /// What the API needs of the server.
 pub struct Parts {
@@ -37,27 +41,47 @@ pub struct Parts {
     pub token: Arc<Token>,
 }
 
-/// The desk of the API. Machines are watched from then on.
+/// The inventory as the last run left it. Blocks.
 ///
 /// # Errors
-/// When the server's id can be neither read nor made.
-pub fn open(config: &Resolved, parts: Parts, wall_clock_ms: fn() -> u64) -> Result<Arc<Desk>, std::io::Error> {
+/// When it cannot be read.
+pub fn open_inventory(machines: RedbMachines, space: &Arc<Datastores>) -> Result<Inventory, StartError> {
+    let space = space.clone();
+    let settings = inventory::Settings { wall_clock_ms, measure: Box::new(move |target| measure(&space, target)) };
+    Inventory::open(settings, Arc::new(machines)).map_err(io("inventory"))
+}
+
+/// The desk of the API, with every machine where it should be.
+///
+/// # Errors
+/// When configured machines or users cannot be, or something cannot be stored.
+pub async fn open(config: &Resolved, parts: Parts) -> Result<Arc<Desk>, StartError> {
+    let vsphere = &config.vsphere;
     let settings = Settings {
-        version: ApiVersion::DEFAULT.parse().map_err(std::io::Error::other)?,
+        version: vsphere.api_version,
         host_name: host_name(config),
-        network: "VM Network".to_owned(),
-        instance_uuid: instance_uuid(&config.state.dir)?,
+        network: vsphere.network.clone(),
+        instance_uuid: instance_uuid(&config.state.dir).map_err(io("vSphere API"))?,
         cpus: std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX)),
         cpu_mhz: 2000,
         memory_bytes: rustix::system::sysinfo().totalram as u64,
         wall_clock_ms,
     };
+    let users = users(config).await?;
     let token = parts.token;
     let desk = Arc::new(Desk {
-        sessions: Arc::new(Sessions::new(Duration::from_secs(1800), wall_clock_ms)),
+        sessions: Arc::new(Sessions::new(Duration::from_secs(vsphere.session_idle_s), wall_clock_ms)),
         login: Arc::new(move |name, password| {
-            let known = name == ADMIN && token.matches(&password);
-            async move { known.then_some(Role::Admin) }.boxed()
+            let administrator = name == ADMIN && token.matches(&password);
+            let users = users.clone();
+            let password = Zeroizing::new(password);
+            async move {
+                match administrator {
+                    true => Some(Role::Admin),
+                    false => users.verify(&name, &password).await.ok().map(|user| user.role),
+                }
+            }
+            .boxed()
         }),
         urls: parts.urls,
         files: Files::new(parts.space, Arc::new(parts.leases.clone())),
@@ -68,8 +92,29 @@ pub fn open(config: &Resolved, parts: Parts, wall_clock_ms: fn() -> u64) -> Resu
         leases: parts.leases,
         inventory: parts.inventory,
     });
-    tokio::spawn(watch(desk.clone()));
+    let finish = |machine: Machine| async { finish(&desk, machine).await };
+    inventory::recover(&desk.inventory, &desk.leases, finish).await.map_err(io("imports of the last run"))?;
+    let machines = config.vms.iter().map(config::Vm::to_machine).collect();
+    let vapps = config.vapps.iter().map(config::VApp::to_vapp).collect();
+    desk.inventory.configure(machines, vapps).await.map_err(|error| match error {
+        ConfigureError::Mistakes(_) => StartError::Configuration(error.to_string()),
+        ConfigureError::Store(_) => io("inventory")(error),
+    })?;
     Ok(desk)
+}
+
+/// Settles imports as they end, until the server closes.
+pub async fn follow_imports(desk: Arc<Desk>, mut closed: watch::Receiver<bool>) {
+    let finish = |machine: Machine| async { finish(&desk, machine).await };
+    tokio::select! {
+        () = inventory::follow(&desk.inventory, &desk.leases, finish) => {}
+        // An error says that nobody is left who could close it.
+        _ = closed.wait_for(|closed| *closed) => {}
+    }
+}
+
+async fn finish(desk: &Desk, machine: Machine) -> Result<(), Fault> {
+    desk.finish_disks(&machine).await
 }
 
 /// `/folder` for everybody who is logged in.
@@ -82,16 +127,33 @@ pub fn folder(desk: &Arc<Desk>, metrics: FolderMetrics) -> Folder {
     Folder { files: desk.files.clone(), gate: Arc::new(gate), datacenter: DATACENTER_NAME.into(), metrics }
 }
 
-/// Settles imports for as long as there are leases.
-async fn watch(desk: Arc<Desk>) {
-    let mut changes = desk.leases.changes();
-    loop {
-        if !desk.inventory.importing().is_empty() {
-            desk.settle_imports().await;
-        }
-        if let Err(RecvError::Closed) = changes.recv().await {
-            return;
-        }
+/// The users of the configuration. Plain passwords are hashed, which takes its time.
+async fn users(config: &Resolved) -> Result<Users, StartError> {
+    let users: Vec<(User, Secret)> = config.users.iter().map(user).collect();
+    let made = tokio::task::spawn_blocking(move || Users::new(users)).await.map_err(io("users"))?;
+    made.map_err(io("users"))
+}
+
+fn user(user: &config::User) -> (User, Secret) {
+    let role = match user.role {
+        config::Role::Admin => Role::Admin,
+        config::Role::Operator => Role::Operator,
+        config::Role::Reader => Role::Reader,
+    };
+    let secret = match &user.secret {
+        config::Secret::Hash(hash) => Secret::Hash(hash.clone()),
+        config::Secret::Plain(password) => Secret::Plain(Zeroizing::new(password.clone())),
+    };
+    (User { name: user.name.clone(), role }, secret)
+}
+
+/// Size of a stored disk.
+fn measure(space: &Datastores, target: &Target) -> Result<u64, Fault> {
+    let place = Place { datastore: target.datastore.clone(), path: target.path.clone() };
+    match space.inspect(&place) {
+        Ok(found) => Ok(found.length_bytes.next_multiple_of(SECTOR_BYTES)),
+        Err(error) if error.is_not_found() => Err(Fault::FileNotFound { file: target.to_string() }),
+        Err(error) => Err(Fault::FileFault { file: target.to_string(), reason: error.to_string() }),
     }
 }
 

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use tokio::sync::{Mutex, broadcast};
+use tokio::sync::{Mutex, MutexGuard, broadcast};
 
 use super::configured::{self, ConfigureError, NewVApp};
 use super::id::MachineId;
@@ -62,6 +62,8 @@ struct Shared {
     roster: RwLock<Roster>,
     /// Held through plan, commit and apply.
     turn: Mutex<()>,
+    /// Held while an import is being settled.
+    settling: Mutex<()>,
     store: Arc<dyn Store>,
     notices: broadcast::Sender<MachineId>,
     settings: Settings,
@@ -75,7 +77,14 @@ impl Inventory {
     pub fn open(settings: Settings, store: Arc<dyn Store>) -> Result<Inventory, StoreError> {
         let roster = RwLock::new(Roster::load(store.load()?)?);
         let (notices, _) = broadcast::channel(INVENTORY_NOTICES);
-        Ok(Inventory(Arc::new(Shared { roster, turn: Mutex::new(()), store, notices, settings })))
+        Ok(Inventory(Arc::new(Shared {
+            roster,
+            turn: Mutex::new(()),
+            settling: Mutex::new(()),
+            store,
+            notices,
+            settings,
+        })))
     }
 
     /// Makes the configured machines and vApps those of the inventory, and finds the sizes of their disks. A disk that is not there
@@ -251,6 +260,11 @@ impl Inventory {
     pub fn hold(&self, id: &MachineId, holder: &str) -> Result<Hold, Fault> {
         self.0.roster.write().unwrap_or_else(PoisonError::into_inner).hold(id, holder)?;
         Ok(Hold { inventory: self.clone(), id: id.clone() })
+    }
+
+    /// The right to settle an import.
+    pub(super) async fn settling(&self) -> MutexGuard<'_, ()> {
+        self.0.settling.lock().await
     }
 
     /// Finds the sizes of stored disks.

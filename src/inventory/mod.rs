@@ -42,5 +42,5 @@ pub use machine::{
     Cdrom, Controller, ControllerKind, Edit, Machine, MachineDisk, NewCdrom, NewDisk, NewMachine, NewNic, Nic, Origin,
     Slot, VApp,
 };
-pub use reconcile::{Finish, follow, orphans, reconcile, recover};
+pub use reconcile::{follow, orphans, reconcile, recover};
 pub use store::{Memory, Store, StoreError, Stored, Write};

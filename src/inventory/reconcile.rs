@@ -1,12 +1,12 @@
 //! Imports that have ended: what their leases became decides over their machines.
 //!
-//! Called by `app`: [`recover`] at start, [`follow`] from then on. Repeating it is harmless, and so is a crash between a lease's
-//! end and this: the next start asks again. What is left to do for the disks of a machine that stays is done by the caller's
-//! [`Finish`] before the machine counts as imported.
+//! Called by `app`: [`recover`] at start, [`follow`] from then on; by `edge` when it has just ended a lease itself. Before a machine
+//! stays, the caller may finish it (`finish`: what an import leaves to be done on its disks). Repeating all of it is harmless, and
+//! so is a crash between a lease's end and this: the next start asks again.
 
+use std::future::Future;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -16,15 +16,16 @@ use super::machine::Machine;
 use crate::lease::{Changed, Fault, Form, Kind, LeaseId, LeaseState, LeaseView, Leases, Target};
 use crate::limits::RECONCILE_RETRY_MS;
 
-/// Finishes the disks of a machine whose import is done. May be asked again for the same machine.
-pub type Finish<'a> = &'a (dyn Fn(Machine) -> BoxFuture<'static, Result<(), Fault>> + Send + Sync);
-
 /// Brings machines and leases together after a start: settles what ended while nobody looked, and aborts imports that a crash cut
 /// short before their machine was made. To be called before anybody can begin a new import.
 ///
 /// # Errors
 /// As [`reconcile`].
-pub async fn recover(inventory: &Inventory, leases: &Leases, finish: Finish<'_>) -> Result<(), Fault> {
+pub async fn recover<F, D>(inventory: &Inventory, leases: &Leases, finish: F) -> Result<(), Fault>
+where
+    F: Fn(Machine) -> D,
+    D: Future<Output = Result<(), Fault>>,
+{
     reconcile(inventory, leases, finish).await?;
     for lease in orphans(inventory, &leases.list().await) {
         let leases = leases.clone();
@@ -38,28 +39,38 @@ pub async fn recover(inventory: &Inventory, leases: &Leases, finish: Finish<'_>)
     Ok(())
 }
 
-/// Settles every import whose lease has ended: done, the machine stays; in error or forgotten, it goes.
+/// Settles every import whose lease has ended: done, the machine is finished and stays; in error or forgotten, it goes.
 ///
 /// # Errors
-/// When a lease could not be asked or an end not stored; the rest waits for the next call.
-pub async fn reconcile(inventory: &Inventory, leases: &Leases, finish: Finish<'_>) -> Result<(), Fault> {
+/// The first failure, once all have been looked at: a lease could not be asked, a machine not finished, an end not stored. All
+/// of that waits for the next call.
+pub async fn reconcile<F, D>(inventory: &Inventory, leases: &Leases, finish: F) -> Result<(), Fault>
+where
+    F: Fn(Machine) -> D,
+    D: Future<Output = Result<(), Fault>>,
+{
+    let mut all = Ok(());
     for (machine, lease) in inventory.importing() {
-        settle_if_ended(inventory, leases, &machine, &lease, finish).await?;
+        all = all.and(settle_if_ended(inventory, leases, &machine, &lease, &finish).await);
     }
-    Ok(())
+    all
 }
 
 /// Settles imports as they end. Runs until it is dropped.
-pub async fn follow(inventory: &Inventory, leases: &Leases, finish: Finish<'_>) {
+pub async fn follow<F, D>(inventory: &Inventory, leases: &Leases, finish: F)
+where
+    F: Fn(Machine) -> D,
+    D: Future<Output = Result<(), Fault>>,
+{
     // Subscribed before the first look, so that nothing falls in between.
     let (mut lease_changes, mut machine_changes) = (leases.changes(), inventory.changes());
     loop {
-        let mut settled = reconcile(inventory, leases, finish).await;
+        let mut settled = reconcile(inventory, leases, &finish).await;
         while settled.is_ok() {
             let Some((machine, lease)) = next_import(inventory, &mut lease_changes, &mut machine_changes).await else {
                 break;
             };
-            settled = settle_if_ended(inventory, leases, &machine, &lease, finish).await;
+            settled = settle_if_ended(inventory, leases, &machine, &lease, &finish).await;
         }
         if let Err(fault) = settled {
             tracing::warn!(%fault, "the end of an import could not be settled and will be tried again");
@@ -113,37 +124,45 @@ async fn next_import(
     }
 }
 
-async fn settle_if_ended(
+async fn settle_if_ended<F, D>(
     inventory: &Inventory,
     leases: &Leases,
-    machine: &MachineId,
+    id: &MachineId,
     lease: &LeaseId,
-    finish: Finish<'_>,
-) -> Result<(), Fault> {
-    let settled = match leases.get(lease).await {
-        Ok(view) => match view.state {
-            LeaseState::Initializing | LeaseState::Ready => return Ok(()),
-            LeaseState::Done => {
-                if let Some(machine) = inventory.machine(machine) {
-                    finish(machine).await?;
-                }
-                Settled::Kept { capacities: capacities(inventory, inventory.machine(machine)).await }
-            }
-            LeaseState::Error => Settled::Gone,
-        },
+    finish: &F,
+) -> Result<(), Fault>
+where
+    F: Fn(Machine) -> D,
+    D: Future<Output = Result<(), Fault>>,
+{
+    let state = match leases.get(lease).await {
+        Ok(view) => view.state,
         // A lease that is done is remembered far longer than it takes to come here.
-        Err(Fault::ManagedObjectNotFound { .. }) => Settled::Gone,
+        Err(Fault::ManagedObjectNotFound { .. }) => LeaseState::Error,
         Err(fault) => return Err(fault),
+    };
+    // One at a time: who comes second finds it done.
+    let _turn = inventory.settling().await;
+    let Some(machine) = inventory.machine(id).filter(|machine| machine.importing.as_ref() == Some(lease)) else {
+        return Ok(());
+    };
+    let settled = match state {
+        LeaseState::Initializing | LeaseState::Ready => return Ok(()),
+        LeaseState::Error => Settled::Gone,
+        LeaseState::Done => {
+            finish(machine.clone()).await?;
+            Settled::Kept { capacities: capacities(inventory, machine).await }
+        }
     };
     let kept = settled != Settled::Gone;
     inventory.settle(lease, settled).await?;
-    tracing::info!(%machine, %lease, kept, "import ended");
+    tracing::info!(machine = %id, %lease, kept, "import ended");
     Ok(())
 }
 
 /// What the disks turned out to be: a block device is larger than what was put on it.
-async fn capacities(inventory: &Inventory, machine: Option<Machine>) -> Vec<(Target, u64)> {
-    let disks = machine.into_iter().flat_map(|machine| machine.disks);
+async fn capacities(inventory: &Inventory, machine: Machine) -> Vec<(Target, u64)> {
+    let disks = machine.disks.into_iter();
     let raw: Vec<Target> = disks.map(|disk| disk.target).filter(|target| target.form == Form::Raw).collect();
     let sizes = inventory.measure(raw.clone()).await;
     raw.into_iter().zip(sizes).filter_map(|(target, size)| Some((target, size.ok()?))).collect()

@@ -16,10 +16,11 @@ use sha2::{Digest, Sha256};
 use super::collector::Collector;
 use super::describe::service::PROPERTY_COLLECTOR;
 use super::views::Views;
-use crate::edge::users::Role;
 use crate::lease::Fault;
 use crate::limits::{COLLECTORS_PER_SESSION, SESSIONS, SESSIONS_PER_USER};
 use crate::wire::soap::{Object, Value};
+
+pub use crate::edge::users::Role;
 
 /// Name of the cookie.
 pub const COOKIE: &str = "vmware_soap_session";

@@ -1,44 +1,25 @@
 //! What follows the end of an import, and the end of a machine: its files.
 //!
-//! Used by the calls that end leases and by `app`, whose watcher calls [`Desk::settle_imports`] for those that end by themselves.
-
-use std::sync::Arc;
-
-use futures_util::FutureExt;
+//! Used by the calls that end leases and by `app`, which follows those that end by themselves.
 
 use super::Desk;
 use super::calls::directory;
 use super::disks::path;
 use crate::inventory::{Machine, reconcile};
-use crate::lease::Fault;
+use crate::lease::{Fault, Target};
 use crate::transfer::files::Removal;
 
 impl Desk {
-    /// Brings machines to where their imports are. Repeating it is harmless.
-    pub async fn settle_imports(self: &Arc<Self>) {
-        let desk = self.clone();
-        let finish = move |machine| {
-            let desk = desk.clone();
-            async move { desk.finish_disks(&machine).await }.boxed()
-        };
-        if let Err(fault) = reconcile(&self.inventory, &self.leases, &finish).await {
-            tracing::warn!(%fault, "imports could not be settled; the next change tries again");
+    /// Brings machines to where their imports are; of those that are done, disks that nobody sent are made and all are described first.
+    /// Repeating it is harmless.
+    pub async fn settle_imports(&self) {
+        let finish = |machine: Machine| async move { self.finish_disks(&machine).await };
+        if let Err(fault) = reconcile(&self.inventory, &self.leases, finish).await {
+            tracing::warn!(%fault, "imports could not be settled and will be tried again");
         }
     }
 
-    /// Removes the directory that an import made for a machine, unless somebody has put something else there.
-    async fn remove_directory(&self, machine: &Machine) {
-        let own = directory(&machine.name);
-        let Some(disk) = machine.disks.iter().find(|disk| disk.target.path.starts_with(&format!("{own}/"))) else {
-            return;
-        };
-        if let Ok(directory) = path(&disk.target.datastore, &own) {
-            // Not empty is no news.
-            let _ = self.files.remove(&directory, Removal::Single).await;
-        }
-    }
-
-    /// Makes the disks of a machine that nobody sent, and describes them all.
+    /// Does what an import leaves to be done: makes disks that nobody sent, and describes all of them.
     ///
     /// # Errors
     /// What the storage says.
@@ -71,5 +52,16 @@ impl Desk {
         }
         self.remove_directory(machine).await;
         self.inventory.remove(&machine.id).await.map(drop)
+    }
+
+    /// Removes the directory that an import made for a machine, unless somebody has put something else there.
+    async fn remove_directory(&self, machine: &Machine) {
+        let own = directory(&machine.name);
+        let in_it = |target: &&Target| target.path.starts_with(&format!("{own}/"));
+        let Some(target) = machine.disks.iter().map(|disk| &disk.target).find(in_it) else { return };
+        if let Ok(directory) = path(&target.datastore, &own) {
+            // Not empty is no news.
+            let _ = self.files.remove(&directory, Removal::Single).await;
+        }
     }
 }

@@ -26,9 +26,6 @@ impl Objects for Storage {
     }
 }
 
-/// Disks that need no finishing.
-const NOTHING: Finish<'static> = &|_| Box::pin(async { Ok(()) });
-
 /// What survives.
 #[derive(Default, Clone)]
 struct Disks {
@@ -71,6 +68,11 @@ async fn import(leases: &Leases, inventory: &Inventory, name: &str) -> LeaseView
     lease
 }
 
+/// There is nothing to finish.
+async fn nothing(_: Machine) -> Result<(), Fault> {
+    Ok(())
+}
+
 fn names(inventory: &Inventory) -> Vec<String> {
     inventory.machines().into_iter().map(|machine| machine.name).collect()
 }
@@ -85,7 +87,7 @@ async fn a_machine_stays_if_its_lease_was_done_and_goes_otherwise() {
     leases.complete(&kept.id).await.unwrap();
     leases.abort(&gone.id, None).await.unwrap();
     for _ in 0..2 {
-        reconcile(&inventory, &leases, NOTHING).await.unwrap();
+        reconcile(&inventory, &leases, nothing).await.unwrap();
         assert_eq!(names(&inventory), ["kept", "under-way"]);
         assert_eq!(inventory.importing()[0].1, under_way.id);
     }
@@ -104,7 +106,7 @@ async fn an_end_that_a_crash_kept_from_being_settled_is_settled_at_the_next_star
 
     let (leases, inventory) = disks.start();
     assert_eq!(inventory.importing().len(), 3);
-    reconcile(&inventory, &leases, NOTHING).await.unwrap();
+    reconcile(&inventory, &leases, nothing).await.unwrap();
     assert_eq!((names(&inventory), inventory.importing().len()), (vec!["kept".into(), "under-way".into()], 1));
 }
 
@@ -115,10 +117,10 @@ async fn nothing_is_settled_by_leases_that_cannot_be_asked_or_in_a_store_that_is
     let gone = import(&leases, &inventory, "gone").await;
     leases.abort(&gone.id, None).await.unwrap();
     disks.machines.set_broken(true);
-    assert!(reconcile(&inventory, &leases, NOTHING).await.is_err());
+    assert!(reconcile(&inventory, &leases, nothing).await.is_err());
     assert_eq!(names(&inventory), ["gone"]);
     disks.machines.set_broken(false);
-    reconcile(&inventory, &leases, NOTHING).await.unwrap();
+    reconcile(&inventory, &leases, nothing).await.unwrap();
     assert_eq!(names(&inventory), [""; 0]);
 }
 
@@ -136,7 +138,7 @@ async fn an_import_whose_machine_was_never_made_is_aborted_at_the_next_start() {
 
     let (leases, inventory) = disks.start();
     assert_eq!(orphans(&inventory, &leases.list().await), std::slice::from_ref(&lost.id));
-    recover(&inventory, &leases, NOTHING).await.unwrap();
+    recover(&inventory, &leases, nothing).await.unwrap();
     while leases.get(&lost.id).await.unwrap().state != LeaseState::Error {
         tokio::task::yield_now().await;
     }
@@ -151,7 +153,7 @@ async fn imports_are_settled_as_they_end_also_when_they_end_before_their_machine
     let (leases, inventory) = Disks::default().start();
     let following = {
         let (inventory, leases) = (inventory.clone(), leases.clone());
-        tokio::spawn(async move { follow(&inventory, &leases, NOTHING).await })
+        tokio::spawn(async move { follow(&inventory, &leases, nothing).await })
     };
     let settled = async |count: usize| {
         while !inventory.importing().is_empty() {
@@ -170,4 +172,32 @@ async fn imports_are_settled_as_they_end_also_when_they_end_before_their_machine
     inventory.bind(reserved, &early.id).await.unwrap();
     settled(1).await;
     following.abort();
+}
+
+#[tokio::test]
+async fn a_machine_stays_only_once_it_is_finished_and_is_finished_once() {
+    let (leases, inventory) = Disks::default().start();
+    let gone = import(&leases, &inventory, "gone").await;
+    for name in ["one", "two"] {
+        let lease = import(&leases, &inventory, name).await;
+        leases.complete(&lease.id).await.unwrap();
+    }
+    leases.abort(&gone.id, None).await.unwrap();
+    let finished = std::sync::Mutex::new(Vec::new());
+    let finish = |machine: Machine| {
+        let mut finished = finished.lock().unwrap();
+        finished.push(machine.name.clone());
+        let first = finished.len() == 1;
+        async move {
+            tokio::task::yield_now().await;
+            if first { Err(Fault::Timedout) } else { Ok(()) }
+        }
+    };
+    assert_eq!(reconcile(&inventory, &leases, &finish).await, Err(Fault::Timedout));
+    let left: Vec<_> = inventory.importing().into_iter().map(|(id, _)| inventory.machine(&id).unwrap().name).collect();
+    assert_eq!((left, names(&inventory)), (vec!["one".to_owned()], vec!["one".to_owned(), "two".to_owned()]));
+    let both =
+        futures_util::future::join(reconcile(&inventory, &leases, &finish), reconcile(&inventory, &leases, &finish));
+    assert_eq!((both.await, inventory.importing()), ((Ok(()), Ok(())), vec![]));
+    assert_eq!(*finished.lock().unwrap(), ["one", "two", "one"]);
 }

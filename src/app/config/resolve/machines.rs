@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 
 use super::Checks;
-use crate::app::config::mistake::Span;
 use crate::app::config::raw::{Element, Field, Fields};
 use crate::app::config::resolved::{Backing, Controller, Datastore, Firmware, VApp, Vm, VmDisk};
 use crate::inventory::{check_machine, check_name};
