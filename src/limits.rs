@@ -145,6 +145,10 @@ pub const CLEANUP_RETRY_MS: u64 = 30_000;
 pub const TASKS: usize = 10_000;
 /// Changes of leases and tasks that one who watches them may fall behind before it is told to look at everything again.
 pub const LEASE_NEWS: usize = 1024;
+/// Longest time a client may have a URL probed, in seconds; the limit of the API.
+pub const PROBE_MAX_S: u64 = 60;
+/// URLs of one call that are probed at once; a call waits as long for its slowest as for all.
+pub const PROBES_AT_ONCE: usize = 32;
 /// How long an ended lease and its task stay readable.
 pub const ENDED_LEASE_MS: u64 = 3_600_000;
 /// Longest wait for open transfers at shutdown; below systemd's default of 90 s to stop a service.
@@ -351,6 +355,36 @@ pub const CONTROL_STALL_MS: u64 = 60_000;
 pub const UPSTREAM_QUEUE: usize = 8;
 /// Most text of another server's answer that we keep.
 pub const UPSTREAM_MESSAGE_BYTES: usize = 64 * 1024;
+/// Sources of one pull that are read at once: enough to fill a line that one server does not, few enough to be no burden to one.
+pub const PULL_SOURCES: usize = 4;
+/// Longest URL of a pull; signed ones take 2 KiB.
+pub const PULL_URL_BYTES: usize = 8 * 1024;
+/// Most header fields a client may have sent along with a pull.
+pub const PULL_FIELDS: usize = 32;
+/// Longest of them, name and value; tokens take a few KiB.
+pub const PULL_FIELD_BYTES: usize = 8 * 1024;
+/// Longest certificate of a source in PEM, with its chain.
+pub const PULL_CERTIFICATE_BYTES: usize = 64 * 1024;
+/// Most addresses of a source that are tried.
+pub const PULL_ADDRESSES: usize = 4;
+/// Time for the name, the connection or the TLS handshake of a source, each.
+pub const PULL_CONNECT_MS: u64 = 10_000;
+/// Time a source may take to begin its answer; object stores wake files up.
+pub const PULL_HEAD_MS: u64 = 30_000;
+/// Time a source may be silent in the middle of a file; half of the stall timeout, so that there is time to ask again.
+pub const PULL_IDLE_MS: u64 = STALL_TIMEOUT_MS / 2;
+/// Redirects that are followed, all on the same server.
+pub const PULL_REDIRECTS: usize = 5;
+/// Attempts at a source in a row, where trying again can help.
+pub const PULL_ATTEMPTS: u32 = 4;
+/// Pause before the second of them; it grows with each.
+pub const PULL_RETRY_MS: u64 = 1_000;
+/// After so many bytes without a failure the attempts are counted anew: a line that breaks once an hour is no reason to give up.
+pub const PULL_REFILL_BYTES: u64 = 16 * 1024 * 1024;
+/// Most members of an OVA: all disks of a machine, and as many other files.
+pub const OVA_MEMBERS: usize = 2 * DISKS_PER_LEASE;
+/// Longest extended header of a member: a name and a few numbers.
+pub const OVA_EXTENSION_BYTES: usize = 64 * 1024;
 
 // ---------------------------------------------------------------- app
 /// How often a progress bar is drawn.

@@ -16,11 +16,13 @@ mod calls;
 mod chores;
 mod endings;
 mod entry;
+mod pulls;
 mod table;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::Instant;
 
@@ -34,8 +36,9 @@ use super::journal::{Change, Journal, JournalError};
 use super::mailbox::{Event, Renewal, Reply, Request};
 use super::metrics::LeaseMetrics;
 use super::objects::Objects;
+use super::pull::{Haul, ProbeResult, PullOrder, Puller, SourceFile};
 use super::spec::ChecksumType;
-use crate::limits::{LEASE_BATCH, LEASE_NEWS, LEASE_REQUESTS};
+use crate::limits::{LEASE_BATCH, LEASE_NEWS, LEASE_REQUESTS, PROBES_AT_ONCE};
 
 /// What the driver is told once, at start.
 pub struct Settings {
@@ -47,6 +50,8 @@ pub struct Settings {
     pub max_rate_bytes_per_s: u64,
     /// Key of the tickets; the same across restarts, or device URLs change.
     pub secret: Secret,
+    /// Whoever fetches for leases in pull mode; without one no lease has it.
+    pub puller: Option<Arc<dyn Puller>>,
     /// Milliseconds since 1970, for the times tasks show.
     pub wall_clock_ms: fn() -> u64,
     /// Called when a commit has failed; the driver ends when it returns. Nobody knows then what is durable.
@@ -61,6 +66,7 @@ impl Settings {
             checksum_type: ChecksumType::default(),
             max_rate_bytes_per_s: 0,
             secret,
+            puller: None,
             wall_clock_ms,
             on_journal_failure: Box::new(|_| std::process::abort()),
         }
@@ -72,6 +78,7 @@ pub struct Driver {
     table: Table,
     journal: Option<Box<dyn Journal>>,
     objects: Arc<dyn Objects>,
+    puller: Option<Arc<dyn Puller>>,
     metrics: LeaseMetrics,
     on_journal_failure: Box<dyn Fn(&JournalError) + Send>,
     requests: mpsc::Receiver<Request>,
@@ -107,6 +114,7 @@ impl Driver {
             settings.checksum_type,
             settings.max_rate_bytes_per_s,
             settings.secret,
+            settings.puller.clone(),
             settings.wall_clock_ms,
             metrics.clone(),
             own_events.clone(),
@@ -116,6 +124,7 @@ impl Driver {
             table,
             journal: Some(journal),
             objects,
+            puller: settings.puller,
             metrics,
             on_journal_failure,
             requests,
@@ -262,9 +271,14 @@ impl Driver {
 
     /// Runs a job in the background; its result comes back as an event, even if it panics.
     fn spawn(&self, job: Job) {
-        let (objects, events) = (self.objects.clone(), self.own_events.clone());
+        let (objects, events, puller) = (self.objects.clone(), self.own_events.clone(), self.puller.clone());
         tokio::spawn(async move {
             let event = match job {
+                Job::Pull { task, order, haul } => {
+                    let lease = order.lease.clone();
+                    Event::Pulled { lease, task, result: pull(puller, order, haul).await }
+                }
+                Job::Probe { files, within, reply } => return probe(puller, files, within, reply).await,
                 Job::Prepare { lease, spec } => {
                     let id = lease.clone();
                     let work = tokio::task::spawn_blocking(move || objects.prepare(&lease, &spec));
@@ -286,8 +300,41 @@ impl Driver {
     }
 }
 
+/// Lets the puller work until it is done or its haul is cancelled, and survives its panics.
+async fn pull(puller: Option<Arc<dyn Puller>>, order: PullOrder, haul: Arc<Haul>) -> Result<(), Fault> {
+    let Some(puller) = puller else { return Err(panicked("pull")) };
+    let mut working = tokio::spawn(puller.pull(order, haul.clone()));
+    tokio::select! {
+        biased;
+        () = haul.flow().cancelled() => {
+            working.abort();
+            // Whatever it held is gone when it is over.
+            let _ = working.await;
+            Err(haul.flow().reason().unwrap_or(Fault::RequestCanceled))
+        }
+        result = &mut working => result.unwrap_or_else(|_| Err(panicked("pull"))),
+    }
+}
+
+/// Probes the files, several at once, and answers in their order.
+async fn probe(
+    puller: Option<Arc<dyn Puller>>,
+    files: Vec<SourceFile>,
+    within: Duration,
+    mut reply: Reply<Vec<ProbeResult>>,
+) {
+    let Some(puller) = puller else { return };
+    let probes = futures_util::stream::iter(files.into_iter().map(|file| puller.probe(file, within)));
+    let results = tokio::select! {
+        results = probes.buffered(PROBES_AT_ONCE).collect() => results,
+        () = reply.closed() => return,
+    };
+    // A caller that has gone away does not want the answer.
+    let _ = reply.send(Ok(results));
+}
+
 fn panicked(work: &str) -> Fault {
-    Fault::SystemError { reason: format!("storage failed unexpectedly in {work}") }
+    Fault::SystemError { reason: format!("the server failed unexpectedly in {work}") }
 }
 
 #[cfg(test)]

@@ -138,27 +138,29 @@ impl Leases {
         self.ask(move |table| table.set_checksum_types(&id, &types)).await
     }
 
-    /// `HttpNfcLeasePullFromUrls_Task`.
+    /// `HttpNfcLeasePullFromUrls_Task`: the lease fetches one file for each of its devices and stays alive meanwhile. The task
+    /// tells how far it is and why it failed; the lease stays ready either way, unless it is ended.
     ///
     /// # Errors
-    /// `InvalidState` unless the lease is ready; otherwise `NotSupported`, as `capabilities` says.
-    pub async fn pull_from_urls(&self, id: &LeaseId, _files: Vec<SourceFile>) -> Result<TaskId, Fault> {
+    /// `InvalidState` unless the lease is ready, `TaskInProgress` while another pull runs, `InvalidArgument` naming what is
+    /// wrong with the files, `NotSupported` where `capabilities` says so.
+    pub async fn pull_from_urls(&self, id: &LeaseId, files: Vec<SourceFile>) -> Result<TaskId, Fault> {
         let id = id.clone();
-        self.ask(move |table| table.refuse_pull(&id)).await
+        self.ask(move |table| table.pull(&id, files)).await
     }
 
-    /// `HttpNfcLeaseProbeUrls`.
+    /// `HttpNfcLeaseProbeUrls`: whether each file's server answers within `timeout_s` (1 to 60, which is also the default).
     ///
     /// # Errors
-    /// As [`Leases::pull_from_urls`].
+    /// `InvalidState` unless the lease is ready, `InvalidArgument`, `NotSupported`.
     pub async fn probe_urls(
         &self,
         id: &LeaseId,
-        _files: Vec<SourceFile>,
-        _timeout_s: Option<i32>,
+        files: Vec<SourceFile>,
+        timeout_s: Option<i32>,
     ) -> Result<Vec<ProbeResult>, Fault> {
         let id = id.clone();
-        self.ask(move |table| table.refuse_pull(&id)).await
+        self.ask_later(move |table, reply| table.probe(&id, files, timeout_s, reply)).await
     }
 
     /// Begins a task that is not a lease's: it runs, and whoever began it ends it. After a restart it is in error.

@@ -8,7 +8,7 @@
 //!   Leases ──request──►┌──────────── driver ───────────┐──batch──► Journal   (one fsynced commit)
 //!   Grant ───event────►│ admission  state  deadline    │──then───► answers, cancelled flows
 //!   jobs ────event────►│ task       manifest   (pure)  │──then───► Objects   (prepare, remove; off the task)
-//!                      └───────────────────────────────┘
+//!                      └───────────────────────────────┘──then───► Puller    (fetches URLs for a lease in pull mode)
 //! ```
 //!
 //! Guarantees: an accepted change is durable before it is answered; a transfer cannot run without a [`Grant`]; an import that
@@ -44,7 +44,7 @@ pub use journal::{Change, Journal, JournalError, Key, Record};
 pub use manifest::ManifestEntry;
 pub use metrics::LeaseMetrics;
 pub use objects::{Objects, Prepared};
-pub use pull::{HttpHeader, ProbeResult, SourceFile};
+pub use pull::{BadFile, Haul, HttpHeader, ProbeResult, PullItem, PullOrder, Puller, SourceFile};
 pub use spec::{ChecksumType, DiskSpec, EntityRef, Form, Kind, LeaseSpec, Target};
 pub use task::{LocalizableMessage, TaskInfo, TaskSpec, TaskState};
 pub use view::{DeviceUrl, DiskView, LeaseInfo, LeaseState, LeaseView, LocalizedFault};

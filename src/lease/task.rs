@@ -176,6 +176,11 @@ impl Task {
         Self::of_lease(lease.task().clone(), errand, lease, wall_ms)
     }
 
+    /// The running task of a lease that fetches its disks itself.
+    pub fn pull(id: TaskId, lease: &Lease, wall_ms: u64) -> Self {
+        Self::of_lease(id, Errand::Pull { pulled_lease: lease.id().clone() }, lease, wall_ms)
+    }
+
     /// The running task of work outside this room.
     pub fn work(id: TaskId, spec: TaskSpec, wall_ms: u64) -> Self {
         let TaskSpec { name, description_id, entity, entity_name, user, cancelable } = spec;
@@ -192,6 +197,14 @@ impl Task {
     pub fn lease(&self) -> Option<&LeaseId> {
         match &self.errand {
             Errand::Life { lease, .. } => Some(lease),
+            _ => None,
+        }
+    }
+
+    /// The lease it fetches disks for, if it does.
+    pub fn pulled_lease(&self) -> Option<&LeaseId> {
+        match &self.errand {
+            Errand::Pull { pulled_lease } => Some(pulled_lease),
             _ => None,
         }
     }

@@ -31,7 +31,7 @@ pub struct LeaseView {
     pub initialize_progress: u8,
     /// Progress the client reported, 0 to 100.
     pub transfer_progress: u8,
-    /// `pushOrGet`; `pull` does not exist here yet.
+    /// `pushOrGet`, or `pull` while the lease fetches its disks itself.
     pub mode: &'static str,
     /// What the lease can do.
     pub capabilities: Capabilities,
@@ -221,15 +221,14 @@ impl DeviceUrl {
         let spec = lease.spec();
         let key = device_key(spec, disk);
         let name = &spec.disks[disk].name;
-        let datastore_key = format!("/nfc/{ticket}/");
         Self {
             import_key: if spec.kind == Kind::Import { key.clone() } else { String::new() },
             key,
-            url: format!("{datastore_key}{}", percent_encode(name)),
+            url: device_path(spec, disk, ticket),
             ssl_thumbprint: String::new(),
             disk: spec.disks[disk].disk,
             target_id: name.clone(),
-            datastore_key,
+            datastore_key: format!("/nfc/{ticket}/"),
             file_size: lease.devices()[disk].prepared.file_bytes,
         }
     }
@@ -270,6 +269,11 @@ impl From<Fault> for LocalizedFault {
         let localized_message = fault.to_string();
         Self { fault, localized_message }
     }
+}
+
+/// The path of a device URL.
+pub(super) fn device_path(spec: &LeaseSpec, disk: usize, ticket: &str) -> String {
+    format!("/nfc/{ticket}/{}", percent_encode(&spec.disks[disk].name))
 }
 
 /// Key of a device URL, in the shapes vSphere uses: disks sit on one SCSI controller, other files on an IDE controller.

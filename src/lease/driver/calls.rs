@@ -74,6 +74,12 @@ impl Table {
     pub fn complete(&mut self, id: &LeaseId, reply: Reply<()>) {
         let (now, timeouts) = (self.now, self.timeouts);
         match self.entry(id) {
+            Ok(entry) if entry.pull.is_some() => {
+                self.answer(
+                    reply,
+                    Err(Fault::InvalidState { reason: "the lease is still fetching its disks".to_owned() }),
+                );
+            }
             Ok(entry) => {
                 entry.watch.client(now, &timeouts);
                 entry.waiting.completes.push(reply);
@@ -120,12 +126,6 @@ impl Table {
         Ok(())
     }
 
-    /// Pull mode: refused by state first, then because it does not exist.
-    pub fn refuse_pull<T>(&mut self, id: &LeaseId) -> Result<T, Fault> {
-        self.entry(id)?.lease.may_pull()?;
-        Err(Fault::NotSupported { reason: "this server has no pull mode".to_owned() })
-    }
-
     pub fn task_info(&mut self, id: &TaskId) -> Result<TaskInfo, Fault> {
         Ok(self.task(id)?.info())
     }
@@ -140,8 +140,12 @@ impl Table {
         if let Some(lease) = task.lease().cloned() {
             return self.fail(&lease, Cause::Canceled, Fault::RequestCanceled);
         }
+        let pulled = task.pulled_lease().cloned();
         if task.cancel()? {
             self.touch_chore(id);
+        }
+        if let Some(lease) = pulled {
+            self.stop_pull(&lease, id);
         }
         Ok(())
     }

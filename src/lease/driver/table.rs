@@ -20,7 +20,8 @@ use crate::lease::journal::{Change, Key, Record};
 use crate::lease::mailbox::{Event, Reply};
 use crate::lease::metrics::LeaseMetrics;
 use crate::lease::objects::Objects;
-use crate::lease::spec::ChecksumType;
+use crate::lease::pull::Puller;
+use crate::lease::spec::{ChecksumType, Kind};
 use crate::lease::state::{Cause, Lease};
 use crate::lease::task::Task;
 use crate::lease::view::{LeaseState, LeaseView};
@@ -32,6 +33,8 @@ pub struct Table {
     /// Rate limit of a lease that was given none of its own; 0 is none.
     pub(super) max_rate_bytes_per_s: u64,
     pub(super) secret: Secret,
+    /// Whoever fetches for leases in pull mode; without one there is none.
+    pub(super) puller: Option<Arc<dyn Puller>>,
     pub(super) metrics: LeaseMetrics,
     /// Given to grants, so that they can report.
     pub(super) events: mpsc::UnboundedSender<Event>,
@@ -69,6 +72,7 @@ impl Table {
         checksum_type: ChecksumType,
         max_rate_bytes_per_s: u64,
         secret: Secret,
+        puller: Option<Arc<dyn Puller>>,
         wall_clock_ms: fn() -> u64,
         metrics: LeaseMetrics,
         events: mpsc::UnboundedSender<Event>,
@@ -82,6 +86,7 @@ impl Table {
             checksum_type,
             max_rate_bytes_per_s,
             secret,
+            puller,
             metrics,
             events,
             leases: BTreeMap::new(),
@@ -144,6 +149,7 @@ impl Table {
                 Verdict::Forget => self.forget(&id),
             }
         }
+        self.look_at_pulls();
         self.look_at_chores();
         self.look_at_drain();
     }
@@ -257,6 +263,10 @@ impl Table {
     pub(super) fn view_of(&self, entry: &Entry) -> LeaseView {
         let ticket = self.secret.ticket(entry.lease.id());
         let mut view = LeaseView::of(&entry.lease, &ticket, self.timeouts.timeout_ms);
+        view.capabilities.pull_mode_supported = self.puller.is_some() && view.kind == Kind::Import;
+        if entry.pull.is_some() {
+            view.mode = "pull";
+        }
         let max_rate = entry.lease.spec().max_rate_bytes_per_s.unwrap_or(self.max_rate_bytes_per_s);
         view.max_rate_bytes_per_s = Some(max_rate).filter(|rate| *rate > 0);
         for open in entry.open.values() {

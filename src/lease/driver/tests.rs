@@ -36,8 +36,18 @@ impl Stage {
 
     /// A driver that finds a journal.
     pub fn on(journal: Memory, storage: Arc<Storage>, timeouts: Timeouts) -> Self {
+        Self::fetching(journal, storage, timeouts, None)
+    }
+
+    /// A driver that finds a journal, with pull mode if there is somebody to fetch.
+    pub fn fetching(
+        journal: Memory,
+        storage: Arc<Storage>,
+        timeouts: Timeouts,
+        puller: Option<Arc<dyn Puller>>,
+    ) -> Self {
         let registry = Registry::new();
-        let settings = Settings { timeouts, ..settings() };
+        let settings = Settings { timeouts, puller, ..settings() };
         let metrics = LeaseMetrics::register(&registry).unwrap();
         let leases = Driver::start(settings, Box::new(journal.clone()), storage.clone(), metrics).unwrap();
         Self { leases, storage, journal, registry }
@@ -329,7 +339,7 @@ async fn a_lease_takes_its_checksum_type_until_a_transfer_starts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pull_mode_is_refused_and_strangers_are_not_found() {
+async fn pull_mode_needs_somebody_to_fetch_and_strangers_are_not_found() {
     let stage = Stage::new();
     let view = stage.import(1).await;
     assert!(matches!(stage.leases.pull_from_urls(&view.id, Vec::new()).await, Err(Fault::NotSupported { .. })));
@@ -403,7 +413,7 @@ async fn whoever_watches_is_told_what_changed_and_nothing_else() {
     pass(1_000).await;
     assert_eq!(told(&mut news), [], "nothing has changed");
     stage.leases.set_task_description(&view.task, LocalizableMessage { key: "k".into(), message: None }).await.unwrap();
-    assert_eq!(told(&mut news), [task.clone()]);
+    assert_eq!(told(&mut news), std::slice::from_ref(&task));
     let before_abort = stage.leases.changes();
     stage.leases.abort(&view.id, None).await.unwrap();
     assert!(told(&mut news).contains(&lease));
