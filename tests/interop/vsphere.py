@@ -63,15 +63,20 @@ def names(si, kind):
 
 
 def refused(kind, call, text):
-    """The call must raise exactly this fault; it is returned."""
+    """The call must raise this fault, or one of these; it is returned, and says something."""
     try:
         call()
     except vmodl.MethodFault as fault:
         if not isinstance(fault, kind):
-            fail(f"{text}: expected {kind.__name__}, got {type(fault).__name__}: {fault.msg}")
-        expect(fault.msg, f"{text}: {kind.__name__} has no message")
+            fail(f"{text}: expected {kinds(kind)}, got {type(fault).__name__}: {fault.msg}")
+        expect(fault.msg, f"{text}: {type(fault).__name__} has no message")
         return fault
-    return fail(f"{text}: expected {kind.__name__}, but the call succeeded")
+    return fail(f"{text}: expected {kinds(kind)}, but the call succeeded")
+
+
+def kinds(kind):
+    """A fault's name, or several."""
+    return " or ".join(one.__name__ for one in kind) if isinstance(kind, tuple) else kind.__name__
 
 
 def until(seconds, condition, text):
