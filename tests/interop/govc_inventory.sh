@@ -119,5 +119,5 @@ export GOVC_PERSIST_SESSION=false
 refused 'incorrect user name or password|InvalidLogin' env GOVC_URL="https://captain:wrong@$SDK_HOST:$SDK_PORT/sdk" "$govc_program" about
 refused "'nothing' not found" govc export.ovf -vm nothing "$work/nowhere"
 refused 'does not exist|ManagedObjectNotFound|not been completely created' govc object.collect -s VirtualMachine:vm-999999 name
-refused 'MethodNotFound|no method|not.*support' govc vm.power -on web
+refused 'not supported|NotSupported' govc vm.power -on web
 stop

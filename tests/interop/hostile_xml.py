@@ -187,8 +187,10 @@ lines = log_lines()
 own = connect()
 mine = own.content.propertyCollector.CreatePropertyCollector()
 PC = vmodl.query.PropertyCollector
-mine.CreateFilter(PC.FilterSpec(objectSet=[PC.ObjectSpec(obj=machine)], propSet=[PC.PropertySpec(type=vim.VirtualMachine, pathSet=["recentTask"])]),
-                  False)
+lease = machine.ExportVm()
+ready(lease)
+mine.CreateFilter(PC.FilterSpec(objectSet=[PC.ObjectSpec(obj=vim.HttpNfcLease(lease._moId, own._stub))],
+                                propSet=[PC.PropertySpec(type=vim.HttpNfcLease, pathSet=["state"])]), False)
 version = mine.WaitForUpdatesEx(None, None).version
 outcomes, lock = [], threading.Lock()
 request = envelope(f'<WaitForUpdatesEx><_this type="PropertyCollector">{mine._moId}</_this><version>{version}</version></WaitForUpdatesEx>')
@@ -214,7 +216,7 @@ start = time.monotonic()
 fresh = connect()
 same(named(fresh, vim.VirtualMachine, "web").name, "web", "another client while 1,000 wait")
 expect(time.monotonic() - start < 10, f"another client took {time.monotonic() - start:.1f} s")
-machine.ExportVm().Abort()
+lease.Abort()
 end = time.monotonic() + 60
 for thread in threads:
     thread.join(max(0.1, end - time.monotonic()))

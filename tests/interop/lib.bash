@@ -77,11 +77,11 @@ backing() {
     echo "$work/ds/${path#"[default] "}"
 }
 
-# same_disk <raw disk> <file of the server, or a VMDK>: qemu-img is the judge.
+# same_disk <raw disk> <disk of the server, or a VMDK>: qemu-img is the judge, also of a descriptor that names the contents beside it.
 same_disk() {
     local format=raw
     [ -s "$2" ] || die "$2 is missing or empty"
-    [ "$(head -c 4 "$2")" != KDMV ] || format=vmdk
+    case $(head -c 4 "$2" | tr -d '\0') in KDMV | '# Di') format=vmdk ;; esac
     identical raw "$format" "$1" "$2"
 }
 

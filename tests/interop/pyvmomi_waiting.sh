@@ -5,12 +5,15 @@
 
 mkdir -p "$work/ds/web"
 truncate -s 32M "$work/ds/web/disk-0.raw"
+disk guest 16
 site '
 [vm.web]
 disks = ["[default] web/disk-0.raw"]
 '
 sail
 as deckhand "$operator_password"
+cd "$work"
+ovf box "guest.vmdk:$((16 << 20))" >box.ovf
 # The server itself: `sail` starts nothing in front of it here.
-program waiting.py web "$server_pid"
+program waiting.py web "$server_pid" box.ovf
 stop

@@ -1,4 +1,6 @@
 """tasks.py OVF: tasks, waited for and changed by their client."""
+import threading
+
 from pyVim.task import WaitForTask, WaitForTasks
 from vsphere import *
 
@@ -27,7 +29,7 @@ refused(vim.fault.FileNotFound, lambda: WaitForTask(task), "a search where nothi
 same(WaitForTask(task, raiseOnError=False), State.error, "the same without raising")
 WaitForTasks([browser.SearchDatastore_Task("[default]", search) for _ in range(5)])
 task = web.PowerOff()
-refused(vim.fault.InvalidPowerState, lambda: WaitForTask(task), "PowerOff of a machine that is off")
+refused(vim.fault.InvalidState, lambda: WaitForTask(task), "PowerOff of a machine that is off")
 
 # A running one: the task of a lease.
 lease, items = start_import(si, descriptor, "box")
@@ -48,7 +50,27 @@ refused((vim.fault.InvalidState, vmodl.fault.InvalidArgument), lambda: task.SetT
         "a result before the end")
 refused((vim.fault.InvalidState, vmodl.fault.InvalidArgument), lambda: task.SetTaskState(State.success, fault=vim.fault.FileFault(file="x")),
         "a fault with success")
+# Somebody waits for it while it runs; progress wakes him, the end ends it.
+waited = []
+
+
+def wait():
+    own = connect()
+    try:
+        waited.append(WaitForTask(vim.Task(task._moId, own._stub)))
+    except Exception as error:
+        waited.append(error)
+
+
+waiter = threading.Thread(target=wait, daemon=True)
+waiter.start()
+time.sleep(1)
+lease.Progress(50)
+time.sleep(1)
+same(waited, [], "somebody who waits for a running task")
 task.CancelTask()
+waiter.join(10)
+expect(len(waited) == 1 and isinstance(waited[0], vmodl.fault.RequestCanceled), f"WaitForTask gave {waited}")
 refused(vmodl.fault.RequestCanceled, lambda: WaitForTask(task), "a cancelled import")
 same(task.info.cancelled, True, "whether it was cancelled")
 same(lease.state, vim.HttpNfcLease.State.error, "the lease of a cancelled task")

@@ -1,10 +1,10 @@
-"""waiting.py MACHINE PID: property collectors that wait, and what the waiting costs the process PID."""
+"""waiting.py MACHINE PID OVF: property collectors that wait, and what the waiting costs the process PID."""
 import os
 import threading
 
 from vsphere import *
 
-machine_name, pid = sys.argv[1], int(sys.argv[2])
+machine_name, pid, descriptor = sys.argv[1], int(sys.argv[2]), open(sys.argv[3]).read()
 PC = vmodl.query.PropertyCollector
 IDLE_CLIENTS, IDLE_SECONDS, IDLE_CPU = 100, 20, 0.01
 CHANGES, WITHIN = 50, 0.100
@@ -149,17 +149,28 @@ for name in ("cancelled", "destroyed", "logged out"):
     expect(name in ends, f"a wait that is {name} does not end")
     expect(isinstance(ends[name], vmodl.MethodFault), f"a wait that is {name} ended with {ends[name]!r}")
 
-# A filter over a view: machines that come and go enter and leave it. Partial updates name the field that changed.
+# A filter over a view: machines that come and go enter and leave it.
+lease.Abort()
 collector = si.content.propertyCollector.CreatePropertyCollector()
 view = si.content.viewManager.CreateContainerView(si.content.rootFolder, [vim.VirtualMachine], True)
 step = PC.TraversalSpec(name="view", type=vim.view.ContainerView, path="view", skip=False)
 collector.CreateFilter(PC.FilterSpec(objectSet=[PC.ObjectSpec(obj=view, skip=True, selectSet=[step])],
-                                     propSet=[PC.PropertySpec(type=vim.VirtualMachine, pathSet=["name", "recentTask"])]), True)
-first = collector.WaitForUpdatesEx(None, None)
-same([item.kind for item in first.filterSet[0].objectSet], ["enter"], "what is there at first")
-lease.Abort()
-last = machine.ExportVm()
-update = collector.WaitForUpdatesEx(first.version, PC.WaitOptions(maxWaitSeconds=10))
-expect(update is not None and {item.kind for item in update.filterSet[0].objectSet} == {"modify"}, f"a machine with a new task: {update}")
-last.Abort()
+                                     propSet=[PC.PropertySpec(type=vim.VirtualMachine, pathSet=["name"])]), True)
+update = collector.WaitForUpdatesEx(None, None)
+
+
+def kinds_now():
+    return sorted((item.kind, item.obj._moId) for one in update.filterSet for item in one.objectSet)
+
+
+same(kinds_now(), [("enter", machine._moId)], "what is there at first")
+coming, _ = start_import(si, descriptor, "coming")
+made = ready(coming).entity._moId
+update = collector.WaitForUpdatesEx(update.version, PC.WaitOptions(maxWaitSeconds=10))
+expect(update is not None, "a new machine was not told")
+same(kinds_now(), [("enter", made)], "a machine that comes")
+coming.Abort()
+update = collector.WaitForUpdatesEx(update.version, PC.WaitOptions(maxWaitSeconds=10))
+expect(update is not None, "a machine that went was not told")
+same(kinds_now(), [("leave", made)], "a machine that goes")
 Disconnect(si)
