@@ -6,7 +6,7 @@
 disk guest 48
 # Slow enough that there is something to see: a disk takes several seconds.
 size=$(stat -c %s "$work/guest.vmdk")
-rate=$((size / 8 > 65536 ? size / 8 : 65536))
+rate=$((size / 15 > 65536 ? size / 15 : 65536))
 site "
 [lease]
 max_rate_bytes_per_s = $rate
