@@ -3,7 +3,7 @@
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # What the foreign tools said and where it stopped: `set -e` alone ends in silence.
 set -E
-trap 'echo "FAILED: line $LINENO: $BASH_COMMAND" >&2; [ ! -s "${work-}/server.log" ] || tail -n 20 "$work/server.log" >&2' ERR
+trap 'echo "FAILED: ${BASH_SOURCE[0]##*/}:$LINENO, called from line ${BASH_LINENO[*]}: $BASH_COMMAND" >&2; [ ! -s "${work-}/server.log" ] || tail -n 20 "$work/server.log" >&2' ERR
 . "$here/../e2e/lib.bash"
 
 tools=$(bash "$here/tools.bash") || { status=$?; tail -n 1 <<<"$tools"; exit "$status"; }
