@@ -21,7 +21,7 @@ govc import.ova box.ova >/dev/null
 said=$(govc vm.info -r box)
 says 'Memory: +512MB' "$said"
 says 'CPU: +2 vCPU' "$said"
-says 'Guest name: +.*Debian' "$said"
+says 'Guest name: +.*[Dd]ebian' "$said"
 says 'Network: +VM Network' "$said"
 same_disk guest.raw "$(backing box 0)"
 same_disk data.raw "$(backing box 1)"

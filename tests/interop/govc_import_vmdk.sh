@@ -45,7 +45,7 @@ silent_about cut "$(govc datastore.ls)"
 
 govc datastore.rm guest/guest.vmdk
 govc datastore.rm elsewhere
-refused 'not found' govc datastore.ls guest/guest.vmdk
+refused 'not found|not exist' govc datastore.ls guest/guest.vmdk
 same "$(find ds/guest -type f)" "" "files of a removed disk"
 [ ! -e ds/elsewhere ] || die "the directory is still there"
 stop

@@ -70,7 +70,7 @@ says '^ +Memory: +2048MB$' "$said"
 says '^ +CPU: +2 vCPU' "$said"
 says '^ +Power state: +poweredOff$' "$said"
 says '^ +Path: +/ha-datacenter/vm/web$' "$said"
-says '^ +Guest name: +.*Debian' "$said"
+says '^ +Guest name: +.*[Dd]ebian' "$said"
 says 'Storage: +default$' "$(govc vm.info -r web)"
 says 'Network: +VM Network$' "$(govc vm.info -r web)"
 govc vm.info -e -t web >/dev/null

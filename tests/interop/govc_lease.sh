@@ -26,7 +26,9 @@ lease=HttpNfcLease:$(lease_id box)
 same "$(govc object.collect -s "$lease" state)" ready "state of the lease"
 govc object.collect -json "$lease" info | jq -e '.[0].Val.LeaseTimeout > 0 and (.[0].Val.DeviceUrl | length) == 1' >/dev/null || die "info of the lease"
 says 'pushOrGet' "$(govc object.collect -s "$lease" mode)"
-# Progress is told as it comes: several updates, none smaller than the one before.
+# Progress is told as it comes: several updates, none smaller than the one before. govc itself reports nothing but 0.
+program report_progress.py "${lease#*:}" &
+reporter=$!
 govc object.collect -json -n 3 "$lease" transferProgress | jq -s '[.[][] | select(.Name == "transferProgress") | .Val]' >progress.json
 jq -e 'length >= 3 and . == sort and .[-1] > .[0] and .[-1] <= 100' progress.json >/dev/null || die "progress of the lease: $(cat progress.json)"
 says 'running \[' "$(govc tasks | grep box)"
@@ -34,6 +36,7 @@ says 'running \[' "$(govc tasks | grep box)"
 govc object.collect -json -n 1000 "$lease" state >states.json &
 waiting=$!
 wait "$import" || die "the import failed: $(cat import.log)"
+wait "$reporter" || die "the other client failed"
 until_true 10 grep -q done states.json
 kill "$waiting" 2>/dev/null || true
 wait "$waiting" 2>/dev/null || true
