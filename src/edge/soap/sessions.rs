@@ -152,7 +152,7 @@ impl Sessions {
 
 impl Session {
     /// `UserSession`.
-    pub fn info(&self, own: &Session) -> Object {
+    pub fn info(&self) -> Object {
         let last_ms = self.login_ms + self.used_ms.load(Ordering::Relaxed);
         Object::new("UserSession")
             .with("key", &self.key)
@@ -166,7 +166,6 @@ impl Session {
             .with("ipAddress", self.address.to_string())
             .with("userAgent", &self.agent)
             .with("callCount", Value::Long(0))
-            .with_some("currentlyActive", (self.key == own.key).then_some(true))
     }
 
     /// Says that a call waits; the session does not run out meanwhile.

@@ -1,4 +1,4 @@
-//! Exports: leases on the disks of a machine, or of all machines of a vApp.
+//! Exports: leases on the disks of a machine, or of all machines of a vApp, and on the images in its CD drives.
 
 use super::{Visit, entity_of, expect};
 use crate::edge::soap::refusal::Refusal;
@@ -40,22 +40,23 @@ pub async fn export(visit: &Visit, call: &Call) -> Result<Value, Refusal> {
 /// The lease on the disks of machines. Its device keys depend on it alone, so it is made again to understand them.
 pub fn spec(name: &str, object: MoRef, machines: &[&Machine]) -> LeaseSpec {
     let several = machines.len() > 1;
-    let disks = machines.iter().flat_map(|machine| {
-        machine.disks.iter().enumerate().map(move |(index, disk)| DiskSpec {
-            name: match several {
-                true => format!("{}-disk-{index}.vmdk", machine.name),
-                false => format!("disk-{index}.vmdk"),
-            },
-            capacity_bytes: None,
-            disk: true,
-            target: disk.target.clone(),
-        })
-    });
+    let named = |machine: &Machine, name: String| if several { format!("{}-{name}", machine.name) } else { name };
+    let mut disks = Vec::new();
+    for machine in machines {
+        for (index, disk) in machine.disks.iter().enumerate() {
+            let name = named(machine, format!("disk-{index}.vmdk"));
+            disks.push(DiskSpec { name, capacity_bytes: None, disk: true, target: disk.target.clone() });
+        }
+        for (index, target) in machine.cdroms.iter().filter_map(|cdrom| cdrom.target.as_ref()).enumerate() {
+            let name = named(machine, format!("image-{index}.iso"));
+            disks.push(DiskSpec { name, capacity_bytes: None, disk: false, target: target.clone() });
+        }
+    }
     LeaseSpec {
         kind: Kind::Export,
         entity: name.to_owned(),
         entity_ref: Some(entity_of(&object)),
-        disks: disks.collect(),
+        disks,
         max_rate_bytes_per_s: None,
     }
 }

@@ -149,8 +149,9 @@ pub async fn create_descriptor(visit: &Visit, call: &Call) -> Result<Value, Refu
     }
     let mut next = 0;
     let systems = machines.iter().map(|machine| {
-        let own = &at_device[next..next + machine.disks.len()];
-        next += machine.disks.len();
+        let images = machine.cdroms.iter().filter(|cdrom| cdrom.target.is_some()).count();
+        let own = &at_device[next..next + machine.disks.len() + images];
+        next += own.len();
         system(machine, own)
     });
     let systems = systems.collect();
@@ -330,7 +331,7 @@ impl Devices {
     }
 }
 
-/// A machine as a descriptor describes it. `files` has one entry for each disk.
+/// A machine as a descriptor describes it. `files` has one entry for each disk, then one for each image in a CD drive.
 fn system(machine: &Machine, files: &[Option<usize>]) -> ovf::Machine {
     let disks = machine.disks.iter().zip(files).map(|(disk, file)| ovf::Disk {
         id: String::new(),
@@ -341,9 +342,10 @@ fn system(machine: &Machine, files: &[Option<usize>]) -> ovf::Machine {
         controller: controller(disk.controller),
         unit: disk.unit,
     });
+    let mut images = files[machine.disks.len()..].iter();
     let cdroms = machine.cdroms.iter().map(|cdrom| ovf::Cdrom {
         label: cdrom.label.clone(),
-        file: None,
+        file: cdrom.target.as_ref().and_then(|_| images.next().copied().flatten()),
         controller: controller(cdrom.controller),
         unit: cdrom.unit,
     });

@@ -34,7 +34,7 @@ pub async fn login(visit: &Visit, call: &Call) -> Result<Answer, Refusal> {
     desk.throttle.succeeded(visit.address);
     let (session, cookie) = desk.sessions.begin(name, role, visit.address, &visit.agent)?;
     tracing::info!(user = name, address = %visit.address, session = session.key, "logged in");
-    Ok(Answer { value: Some(session.info(&session).into()), cookie: Some(cookie) })
+    Ok(Answer { value: Some(session.info().into()), cookie: Some(cookie) })
 }
 
 /// `Logout`. Without a session there is nothing to do, and nothing to complain about.

@@ -81,8 +81,8 @@ pub fn session_manager(world: &World<'_>) -> Object {
     if let Some(session) = world.session {
         let visible = world.desk.sessions.list().into_iter().filter(|other| session.owns(Some(&other.user)));
         object = object
-            .with("sessionList", Value::objects("UserSession", visible.map(|other| other.info(session))))
-            .with("currentSession", session.info(session));
+            .with("sessionList", Value::objects("UserSession", visible.map(|other| other.info())))
+            .with("currentSession", session.info());
     }
     object
         .with("messageLocaleList", Value::texts(["en"]))
