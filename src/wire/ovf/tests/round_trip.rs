@@ -26,7 +26,7 @@ fn controllers() -> impl Strategy<Value = Vec<Controller>> {
 }
 
 fn property() -> impl Strategy<Value = Property> {
-    (words(), words(), any::<bool>(), words(), words()).prop_map(
+    (words(), "[ a-z\t\n\r<&\"']{0,20}", any::<bool>(), words(), words()).prop_map(
         |(key, value, user_configurable, label, description)| {
             let kind = PropertyType::String;
             Property { key, kind, qualifiers: "MaxLen(65535)".into(), value, user_configurable, label, description }
