@@ -92,8 +92,7 @@ pub async fn open(config: &Resolved, parts: Parts) -> Result<Arc<Desk>, StartErr
         leases: parts.leases,
         inventory: parts.inventory,
     });
-    let finish = |machine: Machine| async { finish(&desk, machine).await };
-    inventory::recover(&desk.inventory, &desk.leases, finish).await.map_err(io("imports of the last run"))?;
+    recover(&desk).await.map_err(io("imports of the last run"))?;
     let machines = config.vms.iter().map(config::Vm::to_machine).collect();
     let vapps = config.vapps.iter().map(config::VApp::to_vapp).collect();
     desk.inventory.configure(machines, vapps).await.map_err(|error| match error {
@@ -105,12 +104,16 @@ pub async fn open(config: &Resolved, parts: Parts) -> Result<Arc<Desk>, StartErr
 
 /// Settles imports as they end, until the server closes.
 pub async fn follow_imports(desk: Arc<Desk>, mut closed: watch::Receiver<bool>) {
-    let finish = |machine: Machine| async { finish(&desk, machine).await };
+    let desk: &Desk = &desk;
     tokio::select! {
-        () = inventory::follow(&desk.inventory, &desk.leases, finish) => {}
+        () = inventory::follow(&desk.inventory, &desk.leases, |machine| finish(desk, machine)) => {}
         // An error says that nobody is left who could close it.
         _ = closed.wait_for(|closed| *closed) => {}
     }
+}
+
+async fn recover(desk: &Desk) -> Result<(), Fault> {
+    inventory::recover(&desk.inventory, &desk.leases, |machine| finish(desk, machine)).await
 }
 
 async fn finish(desk: &Desk, machine: Machine) -> Result<(), Fault> {

@@ -213,7 +213,7 @@ impl Checks<'_> {
 
     fn vsphere(&self, fields: &Fields) -> Vsphere {
         let api_version = fields.text("api_version").and_then(|field| {
-            let version = field.value.parse().ok();
+            let version = field.value.parse::<ApiVersion>().ok();
             if version.is_none() {
                 let versions: Vec<&str> = ApiVersion::all().collect();
                 self.report.mistake(
