@@ -124,6 +124,10 @@ pub const DIRECT_FROM_BYTES: u64 = 64 * 1024 * 1024;
 pub const CACHE_STEP_BYTES: usize = 64 * 1024;
 /// Ranges of a file that are looked at to see whether it is in the page cache: its beginning, middle and end.
 pub const CACHE_LOOK_BYTES: u64 = 1024 * 1024;
+/// Downloads of one data thread from which on each takes shorter turns, so that none waits long for the others ...
+pub const MANY_STREAMS: usize = 5;
+/// ... and so long are those: less than any socket takes at once, or else the one with the largest window gets most.
+pub const SHORT_TURN_BYTES: usize = 256 * 1024;
 /// How far the digest of a spliced stream may fall behind before the stream waits: still surely in the page cache.
 pub const DIGEST_LAG_BYTES: u64 = 64 * 1024 * 1024;
 /// A resumable upload is made durable whenever this much has come ...
@@ -172,6 +176,10 @@ pub const CONNECTIONS_MAX: usize = 16_384;
 pub const CONNECTIONS_PER_ADDRESS: usize = CONNECTIONS_MAX / 4;
 /// Payload of the segments clients of the plain listener are asked for: two pages, which a jumbo frame still carries.
 pub const SEGMENT_PAGES_BYTES: u32 = 8192;
+/// The same on a loopback address: five pages. Downloads have these segments too, and the kernel sends 16 pages at a time in bursts
+/// of at most 64 KiB less a little: seven segments of two pages, and the eighth by itself; twice the packets, a fifth more processor
+/// time. What is left over of three segments of five pages waits for the next 16 pages.
+pub const SEGMENT_LOOPBACK_BYTES: u32 = 20_480;
 /// Control-plane connections at once.
 pub const CONTROL_CONNECTIONS_MAX: usize = 1024;
 /// Pause after a failed accept (usually: no descriptors left).

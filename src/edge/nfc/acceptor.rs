@@ -16,7 +16,9 @@ use tokio::sync::{mpsc, watch};
 
 use super::Arrival;
 use super::metrics::NfcMetrics;
-use crate::limits::{ACCEPT_PAUSE_MS, CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS, SEGMENT_PAGES_BYTES};
+use crate::limits::{
+    ACCEPT_PAUSE_MS, CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS, SEGMENT_LOOPBACK_BYTES, SEGMENT_PAGES_BYTES,
+};
 
 /// The acceptor's view of one data thread.
 #[derive(Clone)]
@@ -104,7 +106,9 @@ impl Drop for Seat {
 fn shape_segments(listener: &TcpListener) {
     let timestamps = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_timestamps");
     let option_bytes = if timestamps.is_ok_and(|text| text.trim() == "0") { 0 } else { TCP_TIMESTAMP_BYTES };
-    if let Err(error) = SockRef::from(listener).set_tcp_mss(SEGMENT_PAGES_BYTES + option_bytes) {
+    let is_loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+    let segment_bytes = if is_loopback { SEGMENT_LOOPBACK_BYTES } else { SEGMENT_PAGES_BYTES };
+    if let Err(error) = SockRef::from(listener).set_tcp_mss(segment_bytes + option_bytes) {
         tracing::debug!(%error, "the segment size stays: uploads are copied once");
     }
 }
