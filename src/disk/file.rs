@@ -206,3 +206,26 @@ pub(super) async fn off_thread(
     let failed = |_| DiskError::Engine { why: "the thread for slow calls failed".into() };
     tokio::task::spawn_blocking(operation).await.map_err(failed)?
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn what_was_just_written_is_cached_to_its_odd_end_and_a_hole_is_not() {
+        let mut written = tempfile::tempfile().unwrap();
+        let length_bytes = 5 * CACHE_STEP_BYTES as u64 + 17;
+        written.write_all(&vec![7; length_bytes as usize]).unwrap();
+        let end_bytes = length_bytes + 64 * CACHE_STEP_BYTES as u64;
+        written.set_len(end_bytes).unwrap();
+        let file = File::new(written.into(), None, false);
+        assert!(file.is_cached(0..length_bytes));
+        assert!(file.is_cached(5000..5001) && file.is_cached(4097..length_bytes - 4));
+        if !file.is_memory() {
+            assert!(!file.is_cached(0..end_bytes));
+            assert!(!file.is_cached(9..9), "nothing is nowhere");
+        }
+    }
+}

@@ -146,6 +146,16 @@ pub async fn accept(listener: TcpListener, tls: bool, seating: Seating, mut clos
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn clients_are_asked_for_whole_pages_and_on_loopback_for_more_of_them() {
+        for (address, pages_bytes) in [("127.0.0.1:0", SEGMENT_LOOPBACK_BYTES), ("0.0.0.0:0", SEGMENT_PAGES_BYTES)] {
+            let listener = TcpListener::bind(address).await.unwrap();
+            shape_segments(&listener);
+            let asked = SockRef::from(&listener).tcp_mss().unwrap();
+            assert!([pages_bytes, pages_bytes + TCP_TIMESTAMP_BYTES].contains(&asked), "{address}: {asked}");
+        }
+    }
+
     #[test]
     fn one_address_cannot_take_every_seat_and_gives_them_back() {
         let metrics = NfcMetrics::register(&prometheus::Registry::new()).unwrap();
