@@ -176,10 +176,6 @@ pub const CONNECTIONS_MAX: usize = 16_384;
 pub const CONNECTIONS_PER_ADDRESS: usize = CONNECTIONS_MAX / 4;
 /// Payload of the segments clients of the plain listener are asked for: two pages, which a jumbo frame still carries.
 pub const SEGMENT_PAGES_BYTES: u32 = 8192;
-/// The same on a loopback address: five pages. Downloads have these segments too, and the kernel sends 16 pages at a time in bursts
-/// of at most 64 KiB less a little: seven segments of two pages, and the eighth by itself; twice the packets, a fifth more processor
-/// time. What is left over of three segments of five pages waits for the next 16 pages.
-pub const SEGMENT_LOOPBACK_BYTES: u32 = 20_480;
 /// Control-plane connections at once.
 pub const CONTROL_CONNECTIONS_MAX: usize = 1024;
 /// Pause after a failed accept (usually: no descriptors left).

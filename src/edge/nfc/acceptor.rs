@@ -16,9 +16,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::Arrival;
 use super::metrics::NfcMetrics;
-use crate::limits::{
-    ACCEPT_PAUSE_MS, CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS, SEGMENT_LOOPBACK_BYTES, SEGMENT_PAGES_BYTES,
-};
+use crate::limits::{ACCEPT_PAUSE_MS, CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS, SEGMENT_PAGES_BYTES};
 
 /// The acceptor's view of one data thread.
 #[derive(Clone)]
@@ -106,9 +104,7 @@ impl Drop for Seat {
 fn shape_segments(listener: &TcpListener) {
     let timestamps = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_timestamps");
     let option_bytes = if timestamps.is_ok_and(|text| text.trim() == "0") { 0 } else { TCP_TIMESTAMP_BYTES };
-    let is_loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-    let segment_bytes = if is_loopback { SEGMENT_LOOPBACK_BYTES } else { SEGMENT_PAGES_BYTES };
-    if let Err(error) = SockRef::from(listener).set_tcp_mss(segment_bytes + option_bytes) {
+    if let Err(error) = SockRef::from(listener).set_tcp_mss(SEGMENT_PAGES_BYTES + option_bytes) {
         tracing::debug!(%error, "the segment size stays: uploads are copied once");
     }
 }
@@ -147,13 +143,11 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn clients_are_asked_for_whole_pages_and_on_loopback_for_more_of_them() {
-        for (address, pages_bytes) in [("127.0.0.1:0", SEGMENT_LOOPBACK_BYTES), ("0.0.0.0:0", SEGMENT_PAGES_BYTES)] {
-            let listener = TcpListener::bind(address).await.unwrap();
-            shape_segments(&listener);
-            let asked = SockRef::from(&listener).tcp_mss().unwrap();
-            assert!([pages_bytes, pages_bytes + TCP_TIMESTAMP_BYTES].contains(&asked), "{address}: {asked}");
-        }
+    async fn clients_are_asked_for_whole_pages() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        shape_segments(&listener);
+        let asked = SockRef::from(&listener).tcp_mss().unwrap();
+        assert!([SEGMENT_PAGES_BYTES, SEGMENT_PAGES_BYTES + TCP_TIMESTAMP_BYTES].contains(&asked), "{asked}");
     }
 
     #[test]
