@@ -190,6 +190,10 @@ pub const DIRECT_FROM_BYTES: u64 = 64 * 1024 * 1024;
 pub const CACHE_STEP_BYTES: usize = 64 * 1024;
 /// Ranges of a file that are looked at to see whether it is in the page cache: its beginning, middle and end.
 pub const CACHE_LOOK_BYTES: u64 = 1024 * 1024;
+/// Downloads of one data thread from which on each takes shorter turns, so that none waits long for the others ...
+pub const MANY_STREAMS: usize = 5;
+/// ... and so long are those: less than any socket takes at once, or else the one with the largest window gets most.
+pub const SHORT_TURN_BYTES: usize = 256 * 1024;
 /// How far the digest of a spliced stream may fall behind before the stream waits: still surely in the page cache.
 pub const DIGEST_LAG_BYTES: u64 = 64 * 1024 * 1024;
 /// A resumable upload is made durable whenever this much has come ...

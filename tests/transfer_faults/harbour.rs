@@ -207,7 +207,7 @@ impl Harbour {
     }
 
     pub async fn plan(&self, grant: &Grant, format: Option<Format>) -> Plan<Watched> {
-        plan(&self.dock, grant, format).await.unwrap()
+        plan(&self.dock, grant, format, true).await.unwrap()
     }
 
     /// One download: what the client received, and the receipt.
