@@ -10,6 +10,7 @@
 //!   transfer ──► lease, disk, wire                           one stream under one Grant
 //!   journal ──► lease, library, inventory                    where state survives
 //!   convert ──► disk, wire                                 disks from file to file, without a lease
+//!   inventory ──► lease, wire                              machines and vApps as vSphere clients see them
 //!   lease, disk, wire ──► nothing
 //! ```
 
@@ -17,6 +18,7 @@ pub mod app;
 pub mod convert;
 pub mod disk;
 pub mod edge;
+pub mod inventory;
 pub mod journal;
 pub mod lease;
 pub mod limits;

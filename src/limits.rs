@@ -72,6 +72,44 @@ pub const VMDK_EXTENTS: usize = 2048;
 /// Most grains of a sparse file that are aligned unlike their neighbours; 16 MiB of memory. Real writers make none.
 pub const VMDK_STRAY_GRAINS: usize = 1 << 20;
 
+// ---------------------------------------------------------------- wire: XML
+/// Elements below each other; the deepest request or OVF that real clients send has about 20 levels.
+pub const XML_DEPTH: usize = 64;
+/// Attributes of one element; real ones have under 10.
+pub const XML_ATTRIBUTES: usize = 64;
+/// Namespaces in scope at once; an OVF of VMware declares 8, govc one more for each level with a type.
+pub const XML_NAMESPACES: usize = 32;
+/// Elements of one document: an OVF with 256 disks has some 3,000. Bounds what a tree costs to about 16 MiB.
+pub const XML_ELEMENTS: usize = 65_536;
+
+// ---------------------------------------------------------------- wire: OVF
+/// Longest OVF. Real ones have under 100 KiB; some carry licenses in ten languages.
+pub const OVF_BYTES: usize = 4 * 1024 * 1024;
+/// Files of a package: each disk's, and some ISOs, icons and translations.
+pub const OVF_FILES: usize = 1024;
+/// Disks a document describes, over all its configurations; a lease takes [`DISKS_PER_LEASE`] of them.
+pub const OVF_DISKS: usize = 1024;
+/// Networks of a document; a machine has ten cards.
+pub const OVF_NETWORKS: usize = 256;
+/// Configurations to choose from; real documents have up to 20 (VMware's own appliance).
+pub const OVF_CONFIGURATIONS: usize = 64;
+/// Machines and collections of one document; vSphere's limit for a vApp is 128 as well.
+pub const OVF_SYSTEMS: usize = 128;
+/// Parts of the hardware of all machines; a full machine has some 350.
+pub const OVF_ITEMS: usize = 8192;
+/// Properties of one document; real ones have up to 100.
+pub const OVF_PROPERTIES: usize = 1024;
+/// Localized messages of all languages.
+pub const OVF_MESSAGES: usize = 16_384;
+/// Largest size a document may state, and largest sum: vSphere's API has signed 64-bit numbers.
+pub const OVF_FILE_BYTES: u64 = i64::MAX as u64;
+/// Largest disk: vSphere's.
+pub const OVF_DISK_BYTES: u64 = 62 * 1024 * 1024 * 1024 * 1024;
+/// Most virtual processors of a machine: vSphere 8's.
+pub const OVF_CPUS: u64 = 768;
+/// Most memory of a machine: vSphere 8's 24 TiB.
+pub const OVF_MEMORY_MIB: u64 = 24 * 1024 * 1024;
+
 // ---------------------------------------------------------------- lease
 /// Leases in the table, ended ones included; past it the oldest ended one is forgotten early, then creation is refused.
 pub const LEASES: usize = 10_000;
@@ -103,10 +141,38 @@ pub const RATE_WINDOW_MS: u64 = 10_000;
 pub const CANCEL_MS: u64 = 10_000;
 /// Pause before a failed cleanup is tried again.
 pub const CLEANUP_RETRY_MS: u64 = 30_000;
+/// Tasks that belong to no lease, ended ones included; past it the oldest ended one is forgotten early, then new ones are refused.
+pub const TASKS: usize = 10_000;
+/// Changes of leases and tasks that one who watches them may fall behind before it is told to look at everything again.
+pub const LEASE_NEWS: usize = 1024;
+/// Longest time a client may have a URL probed, in seconds; the limit of the API.
+pub const PROBE_MAX_S: u64 = 60;
+/// URLs of one call that are probed at once; a call waits as long for its slowest as for all.
+pub const PROBES_AT_ONCE: usize = 32;
 /// How long an ended lease and its task stay readable.
 pub const ENDED_LEASE_MS: u64 = 3_600_000;
 /// Longest wait for open transfers at shutdown; below systemd's default of 90 s to stop a service.
 pub const DRAIN_MS: u64 = 30_000;
+
+// ---------------------------------------------------------------- inventory
+/// Machines of the inventory: what one vSphere host can hold, four times. Property collectors look at all of them.
+pub const MACHINES: usize = 4096;
+/// Longest name of a machine, in characters; what vSphere takes.
+pub const MACHINE_NAME_CHARACTERS: usize = 80;
+/// Longest guest id; the longest of the API has 24 characters.
+pub const MACHINE_WORD_BYTES: usize = 64;
+/// Longest notes of a machine. OVF annotations of appliances take a few KiB.
+pub const ANNOTATION_BYTES: usize = 16 * 1024;
+/// Processors of a machine: the most vSphere 8 allows.
+pub const MACHINE_CPUS: std::ops::RangeInclusive<u32> = 1..=768;
+/// Memory of a machine: 24 TiB is the most vSphere 8 allows.
+pub const MACHINE_MEMORY_MIB: std::ops::RangeInclusive<u64> = 4..=24 * 1024 * 1024;
+/// Network adapters of a machine; what vSphere allows.
+pub const NICS_PER_MACHINE: usize = 10;
+/// Change notices that a reader may be behind before it has to look at everything again.
+pub const INVENTORY_NOTICES: usize = 1024;
+/// Pause before the end of an import that could not be stored is tried again.
+pub const RECONCILE_RETRY_MS: u64 = 30_000;
 
 // ---------------------------------------------------------------- transfer
 /// Buffers of a data thread kept for request heads and TLS records of connections that transfer nothing.
@@ -124,6 +190,10 @@ pub const DIRECT_FROM_BYTES: u64 = 64 * 1024 * 1024;
 pub const CACHE_STEP_BYTES: usize = 64 * 1024;
 /// Ranges of a file that are looked at to see whether it is in the page cache: its beginning, middle and end.
 pub const CACHE_LOOK_BYTES: u64 = 1024 * 1024;
+/// Downloads of one data thread from which on each takes shorter turns, so that none waits long for the others ...
+pub const MANY_STREAMS: usize = 5;
+/// ... and so long are those: less than any socket takes at once, or else the one with the largest window gets most.
+pub const SHORT_TURN_BYTES: usize = 256 * 1024;
 /// How far the digest of a spliced stream may fall behind before the stream waits: still surely in the page cache.
 pub const DIGEST_LAG_BYTES: u64 = 64 * 1024 * 1024;
 /// A resumable upload is made durable whenever this much has come ...
@@ -224,6 +294,58 @@ pub const DRAIN_BYTES: u64 = 64 * 1024 * 1024;
 /// Longest request body of the admin API: a lease of 256 disks with long paths fits several times.
 pub const ADMIN_BODY_BYTES: usize = 1024 * 1024;
 
+/// Default time after which a session that asks for nothing ends; what vCenter uses.
+pub const SESSION_IDLE_S: u64 = 1800;
+/// Passwords checked at once: each takes a core for some tens of milliseconds and 19 MiB (or what the operator's hash costs).
+pub const PASSWORD_CHECKS: usize = 2;
+/// Password checks that may wait for their turn; the rest is told to come back.
+pub const PASSWORD_CHECKS_WAITING: usize = 64;
+/// Longest password; longer ones are wrong.
+pub const PASSWORD_BYTES: usize = 1024;
+/// Most memory a password hash may ask for, in KiB: 1 GiB, far above every recommendation.
+pub const PASSWORD_MEMORY_KIB: u32 = 1024 * 1024;
+/// Most passes of a password hash over its memory.
+pub const PASSWORD_PASSES: u32 = 64;
+
+// ---------------------------------------------------------------- edge: SOAP
+/// Longest call: an OVF of 4 MiB, whose markup is escaped in it.
+pub const SOAP_BODY_BYTES: usize = 8 * 1024 * 1024;
+/// Longest call that carries no OVF; real ones stay below 100 KiB.
+pub const SOAP_CALL_BYTES: usize = 1024 * 1024;
+/// How much of a call that is too long is read, so that its client sees the fault and not a reset.
+pub const SOAP_DRAIN_BYTES: usize = 64 * 1024 * 1024;
+/// Calls that may wait for updates at once: half of the control connections, so that the other half stays free.
+pub const SOAP_WAITS: usize = CONTROL_CONNECTIONS_MAX / 2;
+/// Sessions at once; each is a few KiB.
+pub const SESSIONS: usize = 4096;
+/// Sessions of one user at once: scripts that never log out must not lock out the others.
+pub const SESSIONS_PER_USER: usize = 1024;
+/// Views of one session; govc has one at a time.
+pub const VIEWS_PER_SESSION: usize = 256;
+/// Collectors of one session besides its own; govc makes one for every wait.
+pub const COLLECTORS_PER_SESSION: usize = 256;
+/// Filters of one collector; pyvmomi makes one for every task it waits for.
+pub const FILTERS_PER_COLLECTOR: usize = 256;
+/// Objects that have left and are still told of; who asks more seldom sees them vanish without a word.
+pub const GONE_OBJECTS: usize = 1024;
+/// Objects that one filter may report: every lease, task and machine there can be, and the rest.
+pub const REPORTED_OBJECTS: usize = 65_536;
+/// Tasks that the task manager lists: vSphere shows about as many.
+pub const RECENT_TASKS: usize = 200;
+/// Results of tasks that are kept: searches of a datastore, mostly.
+pub const TASK_RESULTS: usize = 256;
+/// How long changes are gathered before waiting clients are told: renewals come ten times a second.
+pub const SOAP_GATHER_MS: u64 = 10;
+/// Wrong passwords of one address before it has to wait, and how long at first and at most.
+pub const LOGIN_FAILURES: u32 = 3;
+/// First wait after too many wrong passwords; doubled each time.
+pub const LOGIN_WAIT_MS: u64 = 500;
+/// Longest wait after too many wrong passwords.
+pub const LOGIN_WAIT_MAX_MS: u64 = 30_000;
+/// Addresses whose wrong passwords are remembered.
+pub const LOGIN_ADDRESSES: usize = 16_384;
+/// How long wrong passwords are remembered.
+pub const LOGIN_MEMORY_MS: u64 = 600_000;
 /// The body of a datastore file must bring this much ...
 pub const FOLDER_WINDOW_BYTES: u64 = 64 * 1024;
 /// ... in each such time spent waiting for it: 2 KiB/s, which the worst line in use still carries.
@@ -237,6 +359,36 @@ pub const CONTROL_STALL_MS: u64 = 60_000;
 pub const UPSTREAM_QUEUE: usize = 8;
 /// Most text of another server's answer that we keep.
 pub const UPSTREAM_MESSAGE_BYTES: usize = 64 * 1024;
+/// Sources of one pull that are read at once: enough to fill a line that one server does not, few enough to be no burden to one.
+pub const PULL_SOURCES: usize = 4;
+/// Longest URL of a pull; signed ones take 2 KiB.
+pub const PULL_URL_BYTES: usize = 8 * 1024;
+/// Most header fields a client may have sent along with a pull.
+pub const PULL_FIELDS: usize = 32;
+/// Longest of them, name and value; tokens take a few KiB.
+pub const PULL_FIELD_BYTES: usize = 8 * 1024;
+/// Longest certificate of a source in PEM, with its chain.
+pub const PULL_CERTIFICATE_BYTES: usize = 64 * 1024;
+/// Most addresses of a source that are tried.
+pub const PULL_ADDRESSES: usize = 4;
+/// Time for the name, the connection or the TLS handshake of a source, each.
+pub const PULL_CONNECT_MS: u64 = 10_000;
+/// Time a source may take to begin its answer; object stores wake files up.
+pub const PULL_HEAD_MS: u64 = 30_000;
+/// Time a source may be silent in the middle of a file; half of the stall timeout, so that there is time to ask again.
+pub const PULL_IDLE_MS: u64 = STALL_TIMEOUT_MS / 2;
+/// Redirects that are followed, all on the same server.
+pub const PULL_REDIRECTS: usize = 5;
+/// Attempts at a source in a row, where trying again can help.
+pub const PULL_ATTEMPTS: u32 = 4;
+/// Pause before the second of them; it grows with each.
+pub const PULL_RETRY_MS: u64 = 1_000;
+/// After so many bytes without a failure the attempts are counted anew: a line that breaks once an hour is no reason to give up.
+pub const PULL_REFILL_BYTES: u64 = 16 * 1024 * 1024;
+/// Most members of an OVA: all disks of a machine, and as many other files.
+pub const OVA_MEMBERS: usize = 2 * DISKS_PER_LEASE;
+/// Longest extended header of a member: a name and a few numbers.
+pub const OVA_EXTENSION_BYTES: usize = 64 * 1024;
 
 // ---------------------------------------------------------------- app
 /// How often a progress bar is drawn.

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use diskferry::app::config::{self, Backing, Mistake, schema};
+use diskferry::app::config::{self, Backing, Controller, Mistake, schema};
 
 const SAMPLE: &str = include_str!("../config/diskferry.toml");
 
@@ -78,12 +78,18 @@ fn the_sample_with_everything_switched_on_can_be_used() {
     // This machine need not have the device of the example.
     let without_device: String =
         text.lines().take_while(|line| *line != "[datastore.nvme1]").map(|line| format!("{line}\n")).collect();
+    let without_device = without_device.replace("\"[nvme1]\"", "\"[default] db.raw\"");
     let resolved = load_text(dir, &without_device).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
     assert_eq!(resolved.listen.advertise.as_deref(), Some("ferry.example"));
     assert_eq!(resolved.tls.unwrap().key, dir.join("key.pem"));
     assert_eq!(resolved.state.dir, dir.join("state"));
     assert_eq!(resolved.users.iter().map(|user| user.name.as_str()).collect::<Vec<_>>(), ["backup", "lab", "root"]);
     assert_eq!(resolved.datastores[0].backing, Backing::Directory(dir.join("disks")));
+    assert_eq!(resolved.vms.iter().map(|vm| vm.name.as_str()).collect::<Vec<_>>(), ["db", "web"]);
+    let [first, second] = resolved.vms[1].disks.as_slice() else { panic!("{:?}", resolved.vms) };
+    assert_eq!((first.path.as_str(), first.controller), ("web/disk-0.raw", Controller::LsiLogic));
+    assert_eq!((second.path.as_str(), second.controller), ("web/disk-1.raw", Controller::ParaVirtual));
+    assert_eq!((resolved.vapps[0].name.as_str(), resolved.vapps[0].vms.len()), ("shop", 2));
     let warned: Vec<&str> = resolved.warnings.iter().map(|warning| warning.message.as_str()).collect();
     assert!(warned.iter().any(|message| message.contains("[user.lab]")), "{warned:?}");
 
@@ -123,7 +129,8 @@ const BAD: &[(&str, &[&str])] = &[
             "1:1: unknown key `timeout_s`; it belongs in [lease]",
             "2:1: `listen` is a section; write it as [listen]",
             "3:2: unknown section `leese`; did you mean [lease]?",
-            "4:3: unknown section `unrelated`; remove it; known sections: listen, tls, state, lease, data, user, datastore",
+            "4:3: unknown section `unrelated`; remove it; known sections: listen, tls, state, lease, data, user, datastore, \
+             vsphere, vm, vapp",
             "6:13: `timeout_s = 0` is out of range; choose a number from 1 to 604800",
             "7:19: `stall_timeout_s` is a string, not a whole number; write a whole number",
             "8:18: `idle_timeout_s` is a float, not a whole number; write a whole number",
@@ -149,13 +156,12 @@ const BAD: &[(&str, &[&str])] = &[
          [user.three]\nrole = \"king\"\npassword_hash = \"plain\"\n[user.\"a:b\"]\nrole = \"admin\"\npassword_file = \"gone\"\n\
          [user]\nrole = \"admin\"\n",
         &[
-            "1:7: [user.one] has no password; set `password_hash` to an argon2id hash, or `password_file` to a file that \
-             holds one",
+            "1:7: [user.one] has no password; set `password_hash` to what `diskferry hash-password` prints, or \
+             `password_file` to a file that holds it",
             "3:7: [user.two] has no role; set `role` to admin, operator or reader",
             "4:1: [user.two] has password_file and password; keep one of them",
             "7:8: `role` cannot be \"king\"; choose one of admin, operator, reader",
-            "8:17: `password_hash` is not an argon2id hash; write it as $argon2id$v=19$m=...,t=...,p=...$SALT$HASH, as the \
-             `argon2` command prints with -id -e",
+            "8:17: `password_hash` is not an argon2id hash; make one with `diskferry hash-password`",
             "9:7: `a:b` cannot be the name of a user; use 1 to 64 bytes without colons and control characters",
             "11:17: gone cannot be read: No such file or directory (os error 2); mend the path or its permissions",
             "13:1: `role` stands directly in [user]; give the user a name: [user.NAME]",
@@ -196,6 +202,62 @@ const BAD: &[(&str, &[&str])] = &[
         "[lease]\nmin_rate_bytes_per_s = 2000000\n[data]\nmax_rate_bytes_per_s = 1000000\n",
         &["4:1: transfers may not be faster than 1000000 bytes per second but must not be slower than 2000000; raise \
              `max_rate_bytes_per_s` in [data] or lower `min_rate_bytes_per_s` in [lease]"],
+    ),
+    (
+        "[datastore.default]\npath = \"disks\"\n[datastore.bad]\npath = \"gone\"\n\
+         [vsphere]\nenabled = \"yes\"\napi_version = \"8.1\"\nsession_idle_s = 0\nnetwork = \"a\\nb\"\n\
+         [vm.web]\nguest = \"Debian 11\"\ncpus = 0\nmemory_mib = 1022\nfirmware = \"uefi\"\ndisk = []\n\
+         [vm.disks]\nmemory_mib = 100000000\ndisks = [\n\"default/x.raw\",\n\"[other] x.raw\",\n\"[default]\",\n\"[default] ../x\",\n\
+         \"[bad] x.raw\",\n{ path = \"[default] a.raw\", controler = \"sata\" },\n{ controller = \"scsi\" },\n7,\n\"\",\n\
+         \"[default]   a.raw\",\n]\n",
+        &[
+            "4:8: gone: No such file or directory (os error 2); make the directory first, or mend the path",
+            "6:11: `enabled` is a string, not true or false; write true or false",
+            "7:15: `api_version` cannot be \"8.1\"; choose one of 6.0, 6.5, 6.7, 6.7.1, 6.7.2, 6.7.3, 6.8.7, 6.9.1, 7.0.0.0, \
+             7.0.0.2, 7.0.1.0, 7.0.1.1, 7.0.2.0, 7.0.2.1, 7.0.3.0, 7.0.3.1, 7.0.3.2, 8.0.0.0, 8.0.0.1, 8.0.0.2, 8.0.1.0, \
+             8.0.2.0, 8.0.3.0, 8.0.3.1, 9.0.0.0",
+            "8:18: `session_idle_s = 0` is out of range; choose a number from 1 to 604800",
+            "9:11: `a\\nb` cannot be the name of a network; use 1 to 80 characters without control characters",
+            "11:9: `guest = \"Debian 11\"` names no guest system; write it as vSphere does, such as \"debian11_64Guest\"",
+            "12:8: `cpus = 0` is out of range; choose a number from 1 to 768",
+            "13:14: `memory_mib = 1022` is no multiple of 4; choose 1024",
+            "14:12: `firmware` cannot be \"uefi\"; choose one of bios, efi (did you mean `efi`?)",
+            "15:1: unknown key `disk` in [vm.web]; did you mean `disks`?",
+            "17:14: `memory_mib = 100000000` is out of range; choose a number from 4 to 25165824",
+            "19:1: `default/x.raw` is no datastore path; write \"[DATASTORE] PATH\", or \"[DATASTORE]\" for a block device",
+            "20:1: there is no datastore `other`; make it with [datastore.other], or use one of default, bad",
+            "21:1: datastore default is a directory; name a file in it: \"[default] PATH\"",
+            "22:1: `[default] ../x` leads to no file; name a file below the datastore: no \"..\", no empty component, no \
+             control characters",
+            "24:29: unknown key `controler` in `disks`; known keys: path, controller",
+            "25:1: a disk of [vm.disks] has no `path`; write { path = \"[DATASTORE] PATH\", controller = \"pvscsi\" }",
+            "25:16: `controller` cannot be \"scsi\"; choose one of lsilogic, lsilogic-sas, buslogic, pvscsi, ide, sata, nvme",
+            "26:1: `disks` has an integer in it; write a list of strings or tables with path, controller",
+            "27:1: `disks` has an empty string in it; remove it",
+            "28:1: [default]   a.raw is a disk of machine `disks` already; a disk belongs to one machine, once",
+        ],
+    ),
+    (
+        "[vm.\"a/b\"]\n[vm.\"a%2Fb\"]\n[vm.web]\ndisks = [\"[default] a.raw\"]\n[vm.db]\ndisks = [\"[default] a.raw\"]\n\
+         annotation = \"\"\n[vm.ide]\ndisks = [\n{ path = \"[default] 1\", controller = \"ide\" },\n\
+         { path = \"[default] 2\", controller = \"ide\" },\n{ path = \"[default] 3\", controller = \"ide\" },\n\
+         { path = \"[default] 4\", controller = \"ide\" },\n{ path = \"[default] 5\", controller = \"ide\" },\n]\n\
+         [vapp.web]\nvms = [\"web\", \"web\", \"gone\"]\n[vapp.empty]\n[vapp.wrong]\nvms = \"db\"\n[vapp.also]\n\
+         vms = [\"db\", { path = \"x\" }, \"web\"]\n[vapp.none]\nvms = []\n",
+        &[
+            "1:5: `a/b` cannot be the name of a machine; write / as %2f in a name",
+            "2:5: `a%2Fb` cannot be the name of a machine; write `a%2fb`",
+            "6:10: [default] a.raw is a disk of machine `web` already; a disk belongs to one machine, once",
+            "8:5: [vm.ide] disks[4]: every place on ide controllers is taken; change what it names; vSphere allows no such machine",
+            "16:7: `web` is the name of a machine and of a vApp; rename one of them: clients find both in the same place",
+            "17:16: machine `web` is part of [vapp.web] already; a machine is part of one vApp, once",
+            "17:23: there is no machine `gone`; make it with [vm.gone], or remove it here",
+            "18:7: [vapp.empty] has no machines; list their names: vms = [\"NAME\", ...]",
+            "20:7: `vms` is a string, not a list of strings; write a list of strings",
+            "22:14: `vms` has an inline table in it; write a list of strings",
+            "22:30: machine `web` is part of [vapp.web] already; a machine is part of one vApp, once",
+            "24:1: [vapp.none] has no machines; list their names: vms = [\"NAME\", ...]",
+        ],
     ),
     ("[listen]\n[listen]\n", &["2:2: not valid TOML: duplicate key; mend the syntax; see https://toml.io"]),
     ("[[listen]]\ndata = \"127.0.0.1:1\"\n", &["1:3: `listen` is a section; write it as [listen]"]),

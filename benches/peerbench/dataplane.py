@@ -13,8 +13,8 @@ import subprocess
 import sys
 import textwrap
 
-from . import dataplane_hall, dataplane_room, dataplane_rows, dataplane_rows_own, dataplane_servers, dataplane_table
-from . import dataplane_targets, disks, machine, options, report
+from . import dataplane_hall, dataplane_kept, dataplane_room, dataplane_rows, dataplane_rows_own
+from . import dataplane_servers, dataplane_table, dataplane_targets, disks, machine, options, report
 from .contest import Skipped, progress
 from .dataplane_hall import DIGESTED, NGINX, OURS, TOKIO, Hall, Sizes
 from .dataplane_meters import KernelThreads
@@ -75,6 +75,8 @@ def describe(parts):
     options.shared(parser, "dataplane", ROUNDS, QUICK_ROUNDS, "256 MiB, some minutes")
     only = "only this row; may be given several times"
     parser.add_argument("--only", metavar="ROW", action="append", choices=list(ROWS), help=only)
+    kept = "measures nothing: prints what these earlier runs, of single rows for instance, have kept, as one table"
+    parser.add_argument("--kept", metavar="FILE", nargs="+", help=kept)
     suites = ("aes-256", "aes-128")
     parser.add_argument("--suite", choices=suites, default=suites[0], help="cipher of the TLS rows [default: aes-256]")
     parser.add_argument("--ceiling", metavar="PROGRAM", help="an already built benches/ceiling.rs")
@@ -86,6 +88,9 @@ def run(arguments):
     """Returns the exit code."""
     if arguments.inside:
         return inside(arguments)
+    if arguments.kept:
+        joined = os.path.join(machine.kept_folder(), "dataplane-joined.json")
+        return dataplane_kept.show(arguments.kept, arguments.json or joined)
     if os.geteuid() != 0:
         raise Unfit("dataplane needs namespaces, mounts and loop devices: run it as root")
     folder = os.path.realpath(arguments.dir or machine.kept_folder())

@@ -115,6 +115,8 @@ class Result:
             "against": contender.against,
             "streams": contender.streams,
             "dataBytes": self.data_bytes,
+            "makesTargets": bool(contender.targets),
+            "checkable": contender.check is not None,
             "checked": self.checked,
             **({} if self.measured else {"absent": self.absent()}),
             "samples": [sample.as_json() for sample in self.samples],
@@ -213,6 +215,7 @@ class Results:
         return {
             "title": self.contest.title,
             "dataBytes": self.contest.data_bytes,
+            "notes": self.contest.notes,
             "contenders": [result.as_json() for result in self.all()],
         }
 

@@ -42,6 +42,8 @@ pub enum Command {
     Lease(Lease),
     /// Convert, check or describe a disk.
     Convert(Convert),
+    /// Make the hash of a password for the configuration.
+    HashPassword,
 }
 
 /// `diskferry demo`
@@ -150,6 +152,7 @@ enum Words {
     CheckConfig(CheckConfigWords),
     Lease(lease::LeaseWords),
     Convert(convert::ConvertWords),
+    HashPassword(HashPasswordWords),
 }
 
 /// Run the server
@@ -233,6 +236,22 @@ struct CheckConfigWords {
     json: bool,
 }
 
+/// Make the hash of a password for [user.NAME] in the configuration
+///
+/// Asks for the password twice on a terminal, without showing it; otherwise reads it from
+/// the first line of standard input. Prints one line: an argon2id hash for `password_hash`,
+/// or for the file that `password_file` names. The same password gives another hash each
+/// time.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+#[command(after_help = EXIT_CODES, after_long_help = format!("{HASH_PASSWORD_EXAMPLES}\n\n{EXIT_CODES}"))]
+struct HashPasswordWords {}
+
+const HASH_PASSWORD_EXAMPLES: &str = "\
+Examples:
+  diskferry hash-password
+  diskferry hash-password < password.txt > /etc/diskferry/backup.hash";
+
 impl Arguments {
     fn resolve(self) -> Result<Command, clap::Error> {
         Ok(match self.command {
@@ -241,6 +260,7 @@ impl Arguments {
             Words::CheckConfig(words) => Command::CheckConfig { file: words.file, json: words.json },
             Words::Lease(words) => Command::Lease(words.resolve()?),
             Words::Convert(words) => Command::Convert(words.resolve()?),
+            Words::HashPassword(HashPasswordWords {}) => Command::HashPassword,
         })
     }
 }

@@ -9,9 +9,11 @@ pub mod config;
 mod convert_command;
 mod data_threads;
 mod demo;
+mod hash_password;
 mod lease_command;
 mod logging;
 mod serve;
+mod vsphere;
 pub mod wiring;
 
 use std::process::ExitCode;
@@ -33,6 +35,7 @@ pub fn main() -> ExitCode {
         Command::Demo(demo) => demo::run(&demo).into(),
         Command::Lease(lease) => lease_command::run(&lease).into(),
         Command::Convert(convert) => convert_command::run(&convert).into(),
+        Command::HashPassword => hash_password::run().into(),
     }
 }
 

@@ -3,7 +3,7 @@
 //! Called by `serve` and `demo`.
 //!
 //! ```text
-//!   state dir ─► certificate, token, secret ─► datastores ─► journal ─► lease driver ─► crew ─► data threads ─► listeners
+//!   state dir ─► certificate, token, secret ─► datastores ─► journal ─► leases, inventory ─► vSphere ─► data threads ─► listeners
 //!   drain:  stop accepting ─► no new grants ─► wait for transfers ─► data threads end ─► done
 //! ```
 
@@ -21,11 +21,15 @@ use tokio::sync::watch;
 
 use super::config::{self, Resolved};
 use super::data_threads::{self, Cargo};
+use super::vsphere;
 use crate::disk::{Backing, Datastores, EngineKind, KernelSuites};
 use crate::edge::admin::{self, Token, Urls, listener};
+use crate::edge::folder::{self, FolderMetrics};
 use crate::edge::nfc::acceptor::{self, Seating};
 use crate::edge::nfc::metrics::NfcMetrics;
+use crate::edge::soap;
 use crate::edge::tls::{Identity, write_private};
+use crate::inventory::Inventory;
 use crate::journal::redb::RedbJournal;
 use crate::lease::{ChecksumType, Driver, LeaseMetrics, LeaseState, Leases, Renewal, Secret, Settings, Timeouts};
 use crate::limits::{CONNECTIONS_MAX, DESCRIPTORS_KEPT, DESCRIPTORS_PER_TRANSFER, OPEN_TRANSFERS};
@@ -79,6 +83,8 @@ pub struct Running {
     pub addresses: Addresses,
     /// Its leases.
     pub leases: Leases,
+    /// Its machines.
+    pub inventory: Inventory,
     /// The certificate its listeners show, DER.
     pub certificate: Vec<u8>,
     /// All its metrics.
@@ -105,12 +111,13 @@ impl Running {
 
         let registry = Registry::new();
         let metrics = Metrics::register(&registry, engine).map_err(io("metrics"))?;
-        let leases = start_leases(config, &space, metrics.lease)?;
+        let (leases, inventory) = start_leases(config, &space, metrics.lease)?;
         sweep(&leases, &space).await;
         let crew = start_crew()?;
         let tls = identity.server_config().map_err(io("certificate"))?;
         let kernel_suites = data_threads::kernel_suites(config.kernel_tls);
         let (closing, closed) = watch::channel(false);
+        let vsphere_space = space.clone();
         let cargo = Cargo {
             leases: leases.clone(),
             space,
@@ -123,39 +130,36 @@ impl Running {
             closing: closed.clone(),
         };
 
-        let control = bind("control", config.listen.control).await?;
-        let data = bind("data", config.listen.data).await?;
-        let data_tls = bind("data_tls", config.listen.data_tls).await?;
-        let (control_at, data_at, data_tls_at) = (local(&control)?, local(&data)?, local(&data_tls)?);
+        let doors = Doors::open(&config.listen).await?;
+        let addresses = doors.addresses(&identity, token_file, engine, kernel_suites)?;
+        let urls = Arc::new(urls(config, local(&doors.data)?.port(), local(&doors.data_tls)?.port(), &identity));
+        let (ready, token) = (Arc::new(AtomicBool::new(true)), Arc::new(token));
+        let parts = vsphere::Parts {
+            leases: leases.clone(),
+            inventory: inventory.clone(),
+            space: vsphere_space,
+            urls: urls.clone(),
+            token: token.clone(),
+        };
+        let vsphere = vsphere::open(config, parts).await?;
+        let desk = admin::Desk { leases: leases.clone(), registry, token, urls, ready: ready.clone() };
+        let mut router = admin::router(desk);
+        if config.vsphere.enabled {
+            let folder = folder::router(vsphere::folder(&vsphere, metrics.folder));
+            router = router.merge(soap::router(vsphere.clone())).merge(folder);
+        }
         let (berths, threads) = data_threads::start(engine, &config.data, &cargo).map_err(io("data threads"))?;
         let seating = Seating::new(berths, connections(), metrics.nfc);
-        let ready = Arc::new(AtomicBool::new(true));
-        let desk = admin::Desk {
-            leases: leases.clone(),
-            registry,
-            token: Arc::new(token),
-            urls: Arc::new(urls(config, data_at.port(), data_tls_at.port(), &identity)),
-            ready: ready.clone(),
-        };
-        let router = admin::router(desk);
         let listeners = vec![
-            tokio::spawn(acceptor::accept(data, false, seating.clone(), closed.clone())),
-            tokio::spawn(acceptor::accept(data_tls, true, seating, closed.clone())),
-            tokio::spawn(listener::serve(control, router, tls, config.listen.control_plain, closed)),
+            tokio::spawn(acceptor::accept(doors.data, false, seating.clone(), closed.clone())),
+            tokio::spawn(acceptor::accept(doors.data_tls, true, seating, closed.clone())),
+            tokio::spawn(listener::serve(doors.control, router, tls, config.listen.control_plain, closed.clone())),
+            tokio::spawn(vsphere::follow_imports(vsphere, closed)),
         ];
-        let addresses = Addresses {
-            control: format!("https://{control_at}"),
-            data: format!("http://{data_at}"),
-            data_tls: format!("https://{data_tls_at}"),
-            admin_token_file: token_file,
-            sha1_thumbprint: identity.sha1_thumbprint.clone(),
-            sha256_thumbprint: identity.sha256_thumbprint.clone(),
-            engine: engine.to_string(),
-            tls_records: if kernel_suites == KernelSuites::default() { "user" } else { "kernel" },
-        };
         Ok(Running {
             addresses,
             leases,
+            inventory,
             certificate: identity.leaf().to_vec(),
             metrics: metrics.transfer,
             ready,
@@ -183,10 +187,47 @@ impl Running {
     }
 }
 
+/// Where clients come in.
+struct Doors {
+    control: TcpListener,
+    data: TcpListener,
+    data_tls: TcpListener,
+}
+
+impl Doors {
+    async fn open(listen: &config::Listen) -> Result<Doors, StartError> {
+        Ok(Doors {
+            control: bind("control", listen.control).await?,
+            data: bind("data", listen.data).await?,
+            data_tls: bind("data_tls", listen.data_tls).await?,
+        })
+    }
+
+    fn addresses(
+        &self,
+        identity: &Identity,
+        admin_token_file: PathBuf,
+        engine: EngineKind,
+        kernel_suites: KernelSuites,
+    ) -> Result<Addresses, StartError> {
+        Ok(Addresses {
+            control: format!("https://{}", local(&self.control)?),
+            data: format!("http://{}", local(&self.data)?),
+            data_tls: format!("https://{}", local(&self.data_tls)?),
+            admin_token_file,
+            sha1_thumbprint: identity.sha1_thumbprint.clone(),
+            sha256_thumbprint: identity.sha256_thumbprint.clone(),
+            engine: engine.to_string(),
+            tls_records: if kernel_suites == KernelSuites::default() { "user" } else { "kernel" },
+        })
+    }
+}
+
 struct Metrics {
     lease: LeaseMetrics,
     transfer: TransferMetrics,
     nfc: NfcMetrics,
+    folder: FolderMetrics,
 }
 
 impl Metrics {
@@ -201,6 +242,7 @@ impl Metrics {
             lease: LeaseMetrics::register(registry)?,
             transfer: TransferMetrics::register(registry)?,
             nfc: NfcMetrics::register(registry)?,
+            folder: FolderMetrics::register(registry)?,
         })
     }
 }
@@ -273,9 +315,14 @@ fn open_datastores(config: &Resolved) -> Result<Datastores, StartError> {
     Datastores::new(backings).map_err(|error| StartError::Configuration(error.to_string()))
 }
 
-fn start_leases(config: &Resolved, space: &Arc<Datastores>, metrics: LeaseMetrics) -> Result<Leases, StartError> {
+fn start_leases(
+    config: &Resolved,
+    space: &Arc<Datastores>,
+    metrics: LeaseMetrics,
+) -> Result<(Leases, Inventory), StartError> {
     let state = &config.state.dir;
     let journal = RedbJournal::open(&state.join("journal.redb")).map_err(io("journal"))?;
+    let inventory = vsphere::open_inventory(journal.machines(), space)?;
     let secret = load_secret(&state.join("ticket.key"))?;
     let lease = &config.lease;
     let timeouts = Timeouts {
@@ -297,7 +344,8 @@ fn start_leases(config: &Resolved, space: &Arc<Datastores>, metrics: LeaseMetric
     let max_rate_bytes_per_s = lease.max_rate_bytes_per_s;
     let settings = Settings { timeouts, checksum_type, max_rate_bytes_per_s, ..Settings::new(secret, wall_clock_ms) };
     let objects = Arc::new(Warehouse::new(space.clone()));
-    Driver::start(settings, Box::new(journal), objects, metrics).map_err(io("journal"))
+    let leases = Driver::start(settings, Box::new(journal), objects, metrics).map_err(io("journal"))?;
+    Ok((leases, inventory))
 }
 
 /// Removes part files nobody will continue. A walk that fails is no reason not to serve.
@@ -362,13 +410,14 @@ fn local(listener: &TcpListener) -> Result<SocketAddr, StartError> {
     listener.local_addr().map_err(io("listener"))
 }
 
-fn wall_clock_ms() -> u64 {
+pub(super) fn wall_clock_ms() -> u64 {
     #[expect(clippy::disallowed_methods, reason = "shown in tasks only; no deadline depends on it")]
     let now = std::time::SystemTime::now();
     now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
-fn io<E: std::error::Error + Send + Sync + 'static>(what: &str) -> impl FnOnce(E) -> StartError {
+/// Says what was being done when an error came.
+pub(super) fn io<E: std::error::Error + Send + Sync + 'static>(what: &str) -> impl FnOnce(E) -> StartError {
     let what = what.to_owned();
     move |error| StartError::Io { what, error: Box::new(error) }
 }

@@ -93,6 +93,10 @@ impl Engine for Blocking {
         file.is_cached(range)
     }
 
+    fn will_read_on(&self, file: &File) {
+        file.will_read_on();
+    }
+
     async fn sync(&self, file: &File) -> Result<(), DiskError> {
         let file = file.clone();
         off_thread(move || file.flushed(rustix::io::retry_on_intr(|| rustix::fs::fsync(file.main())))).await

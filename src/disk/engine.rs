@@ -79,6 +79,11 @@ pub trait Engine: Clone + 'static {
     /// Whether a look at this range says that it is in memory, so that reading it waits for no disk. Gives no guarantee.
     fn is_cached(&self, file: &Self::File, range: Range<u64>) -> bool;
 
+    /// Says that the file will be read from beginning to end through the page cache, so that the kernel reads far ahead.
+    fn will_read_on(&self, file: &Self::File) {
+        let _ = file;
+    }
+
     // ---------------------------------------------------------------- whole operations on targets
 
     /// Fills `buffer[..buffer.len()]` from the file, stopping early only at its end; the buffer's length becomes what was read.

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!   admin (control runtime)  ──►  lease driver
+//!   soap  (control runtime)  ──►  lease driver, inventory
 //!   folder (control runtime) ──►  transfer::files, which asks the lease driver
 //!   nfc   (data threads)     ──►  lease driver (Grant)  ──►  transfer
 //! ```
@@ -14,4 +15,6 @@ pub mod admin;
 pub mod folder;
 pub mod nfc;
 pub mod rescue;
+pub mod soap;
 pub mod tls;
+pub mod users;

@@ -1,7 +1,11 @@
-//! The one place that turns errors of every room into wire answers: HTTP statuses here; SOAP faults and vAPI errors join later.
+//! The one place that turns errors of every room into wire answers: HTTP statuses here, SOAP faults in [`soap`].
 //!
 //! Called by `nfc` and `admin`. Guarantees: the text of an answer says what is wrong and where (offset, limit), and never contains a
 //! ticket, a host path or anything about objects the client has not named.
+
+pub mod soap;
+
+pub use soap::localized;
 
 use crate::lease::{Denied, Fault};
 use crate::transfer::{DiskError, TransferError};

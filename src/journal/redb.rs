@@ -1,27 +1,37 @@
 //! The journal in one redb file.
 //!
-//! Opened by `app`, driven by the lease driver. A commit is one redb transaction, fsynced before it returns: all of its changes
-//! survive a crash or none does. On top of redb's own page checksums every record carries a CRC-32 over key and content, so
-//! that a record that does not belong there is noticed and named.
+//! Opened by `app`, driven by the lease driver and, its table of machines, by the inventory. A commit is one redb transaction,
+//! fsynced before it returns: all of its changes survive a crash or none does. On top of redb's own page checksums every record
+//! carries a CRC-32 over key and content, so that a record that does not belong there is noticed and named.
 //!
 //! ```text
 //!   table "meta"      "schema"          -> version of everything below
+//!                     "machine"         -> highest number of a machine that was ever given out
 //!   table "records"   "lease/<id>"      -> CRC-32 (4 bytes, little-endian) ++ record as JSON
 //!                     "task/<id>"       -> the same
+//!   table "machines"  "vm-<number>"     -> the same
 //! ```
+//!
+//! What a journal of an older program lacks (the machines) is empty, and made by the first write.
+
+mod machines;
 
 use std::error::Error;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 
+use super::frame;
 use crate::lease::{Change, Journal, JournalError, Record};
+
+pub use machines::RedbMachines;
 
 /// An open journal file. redb locks it: a second open, from this or another process, is refused.
 #[derive(Debug)]
 pub struct RedbJournal {
-    database: Database,
+    database: Arc<Database>,
     path: PathBuf,
 }
 
@@ -35,7 +45,7 @@ impl RedbJournal {
             DatabaseError::DatabaseAlreadyOpen => JournalError::InUse { place: path.display().to_string() },
             error => failed(path, "open", error),
         })?;
-        let journal = Self { database, path: path.to_owned() };
+        let journal = Self { database: Arc::new(database), path: path.to_owned() };
         let found = journal.schema().map_err(|error| failed(path, "open", error))?;
         if found != SCHEMA_VERSION {
             let place = path.display().to_string();
@@ -43,6 +53,11 @@ impl RedbJournal {
         }
         sync_directory_of(path).map_err(|error| failed(path, "open", error))?;
         Ok(journal)
+    }
+
+    /// The machines in the same file. The file stays open, and locked, until both are gone.
+    pub fn machines(&self) -> RedbMachines {
+        RedbMachines::new(self.database.clone(), &self.path)
     }
 
     /// The version the journal has; a new one gets ours.
@@ -88,7 +103,11 @@ impl RedbJournal {
 impl Journal for RedbJournal {
     fn load(&mut self) -> Result<Vec<Record>, JournalError> {
         let rows = self.read().map_err(|error| failed(&self.path, "load", error))?;
-        rows.iter().map(|(key, stored)| decode(key, stored)).collect()
+        let decode = |(key, stored): &(String, Vec<u8>)| {
+            let record = frame::decode(key, stored, |record: &Record| record.key().to_string());
+            record.map_err(|reason| JournalError::Corrupt { key: key.clone(), reason })
+        };
+        rows.iter().map(decode).collect()
     }
 
     fn commit(&mut self, changes: &[Change]) -> Result<(), JournalError> {
@@ -103,48 +122,17 @@ const RECORDS: TableDefinition<&str, &[u8]> = TableDefinition::new("records");
 const SCHEMA_KEY: &str = "schema";
 /// Raised whenever an older program could not read what this one writes.
 const SCHEMA_VERSION: u64 = 1;
-const CRC_BYTES: usize = 4;
 
 /// Key and new content of the row a change touches; no content removes it.
 fn row(change: &Change) -> Result<(String, Option<Vec<u8>>), serde_json::Error> {
     match change {
         Change::Put(record) => {
             let key = record.key().to_string();
-            let stored = encode(&key, record)?;
+            let stored = frame::encode(&key, record)?;
             Ok((key, Some(stored)))
         }
         Change::Delete(key) => Ok((key.to_string(), None)),
     }
-}
-
-fn encode(key: &str, record: &Record) -> Result<Vec<u8>, serde_json::Error> {
-    let mut stored = vec![0; CRC_BYTES];
-    serde_json::to_writer(&mut stored, record)?;
-    let crc = checksum(key, &stored[CRC_BYTES..]);
-    stored[..CRC_BYTES].copy_from_slice(&crc.to_le_bytes());
-    Ok(stored)
-}
-
-fn decode(key: &str, stored: &[u8]) -> Result<Record, JournalError> {
-    let corrupt = |reason: String| JournalError::Corrupt { key: key.to_owned(), reason };
-    let Some((crc, json)) = stored.split_first_chunk::<CRC_BYTES>() else {
-        return Err(corrupt(format!("only {} bytes", stored.len())));
-    };
-    if u32::from_le_bytes(*crc) != checksum(key, json) {
-        return Err(corrupt("its checksum does not match".to_owned()));
-    }
-    let record: Record = serde_json::from_slice(json).map_err(|error| corrupt(error.to_string()))?;
-    match record.key().to_string() {
-        own if own == key => Ok(record),
-        own => Err(corrupt(format!("it contains the record {own:?}"))),
-    }
-}
-
-fn checksum(key: &str, json: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(key.as_bytes());
-    hasher.update(json);
-    hasher.finalize()
 }
 
 /// A new file is durable only when its directory entry is.

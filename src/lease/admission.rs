@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use super::fault::Fault;
 use super::grant::{Denied, Purpose};
 use super::id::TaskId;
-use super::spec::{DiskSpec, Form, Kind, LeaseSpec, Target};
+use super::spec::{DiskSpec, EntityRef, Form, Kind, LeaseSpec, Target};
 use super::state::{Lease, State};
 use crate::limits::{
     DISK_BYTES, DISKS_PER_LEASE, LEASE_NAME_BYTES, PACE_RATE_MIN_BYTES_PER_S, SECTOR_BYTES, TARGET_PATH_BYTES,
@@ -93,8 +93,9 @@ fn in_use(spec: &LeaseSpec, target: &Target, task: &TaskId) -> Fault {
 
 fn check_spec(spec: &LeaseSpec) -> Result<(), Fault> {
     check_name("entity", &spec.entity)?;
-    if spec.disks.is_empty() {
-        return Err(invalid("disks", "a lease needs at least one disk"));
+    if let Some(EntityRef { kind, id }) = &spec.entity_ref {
+        check_name("entityRef.kind", kind)?;
+        check_name("entityRef.id", id)?;
     }
     if spec.disks.len() > DISKS_PER_LEASE {
         return Err(Fault::OutOfBounds { argument_name: "disks".to_owned() });

@@ -109,7 +109,7 @@ pub enum Due {
 /// What a lease is doing, as far as its deadlines are concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Activity {
-    /// Whether a transfer is open.
+    /// Whether a transfer is open or about to be.
     pub open: bool,
     /// Whether it is an import that still waits for a disk.
     pub missing: bool,
@@ -172,6 +172,11 @@ impl Watch {
             self.renewed = now;
         }
         counts
+    }
+
+    /// The server itself is at work for the lease, so that it lives whatever else counts as renewal.
+    pub fn kept(&mut self, now: Moment) {
+        *self = Self::new(now);
     }
 
     /// A transfer ended, with or without having moved bytes: the client gets the idle time anew for its next attempt.

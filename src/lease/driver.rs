@@ -3,8 +3,8 @@
 //! Started by `app`; everybody else reaches it through [`Leases`] and through grants. It works in turns:
 //!
 //! ```text
-//!   wait ──► what is due by now ──► events ──► requests ──► one journal commit ──► cancels, jobs, answers ──► wait
-//!            (expiry, stall ...)    (grants,   (handles)    (skipped when
+//!   wait ──► what is due by now ──► events ──► requests ──► one journal commit ──► cancels, jobs, answers, ──► wait
+//!            (expiry, stall ...)    (grants,   (handles)    (skipped when          news
 //!                                    jobs)                   nothing changed)
 //! ```
 //!
@@ -13,28 +13,32 @@
 
 mod batch;
 mod calls;
+mod chores;
 mod endings;
 mod entry;
+mod pulls;
 mod table;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use futures_util::StreamExt;
+use tokio::sync::{broadcast, mpsc};
 use tokio::time::Instant;
 
 use self::batch::{Batch, Job};
 pub(super) use self::table::Table;
 use super::deadline::{Moment, Timeouts};
 use super::fault::Fault;
-use super::handle::Leases;
+use super::handle::{Changed, Leases};
 use super::id::Secret;
 use super::journal::{Change, Journal, JournalError};
 use super::mailbox::{Event, Renewal, Reply, Request};
 use super::metrics::LeaseMetrics;
 use super::objects::Objects;
+use super::pull::{Haul, ProbeResult, PullOrder, Puller, SourceFile};
 use super::spec::ChecksumType;
-use crate::limits::{LEASE_BATCH, LEASE_REQUESTS};
+use crate::limits::{LEASE_BATCH, LEASE_NEWS, LEASE_REQUESTS, PROBES_AT_ONCE};
 
 /// What the driver is told once, at start.
 pub struct Settings {
@@ -46,6 +50,8 @@ pub struct Settings {
     pub max_rate_bytes_per_s: u64,
     /// Key of the tickets; the same across restarts, or device URLs change.
     pub secret: Secret,
+    /// Whoever fetches for leases in pull mode; without one no lease has it.
+    pub puller: Option<Arc<dyn Puller>>,
     /// Milliseconds since 1970, for the times tasks show.
     pub wall_clock_ms: fn() -> u64,
     /// Called when a commit has failed; the driver ends when it returns. Nobody knows then what is durable.
@@ -60,6 +66,7 @@ impl Settings {
             checksum_type: ChecksumType::default(),
             max_rate_bytes_per_s: 0,
             secret,
+            puller: None,
             wall_clock_ms,
             on_journal_failure: Box::new(|_| std::process::abort()),
         }
@@ -71,6 +78,7 @@ pub struct Driver {
     table: Table,
     journal: Option<Box<dyn Journal>>,
     objects: Arc<dyn Objects>,
+    puller: Option<Arc<dyn Puller>>,
     metrics: LeaseMetrics,
     on_journal_failure: Box<dyn Fn(&JournalError) + Send>,
     requests: mpsc::Receiver<Request>,
@@ -79,6 +87,7 @@ pub struct Driver {
     kept: Vec<Renewal>,
     events: mpsc::UnboundedReceiver<Event>,
     own_events: mpsc::UnboundedSender<Event>,
+    news: broadcast::Sender<Changed>,
     epoch: Instant,
 }
 
@@ -98,12 +107,14 @@ impl Driver {
         let (own_events, events) = mpsc::unbounded_channel();
         let (request_sender, requests) = mpsc::channel(LEASE_REQUESTS);
         let (renewal_sender, renewals) = mpsc::channel(LEASE_REQUESTS);
+        let news = broadcast::Sender::new(LEASE_NEWS);
         let on_journal_failure = settings.on_journal_failure;
         let mut table = Table::new(
             settings.timeouts,
             settings.checksum_type,
             settings.max_rate_bytes_per_s,
             settings.secret,
+            settings.puller.clone(),
             settings.wall_clock_ms,
             metrics.clone(),
             own_events.clone(),
@@ -113,6 +124,7 @@ impl Driver {
             table,
             journal: Some(journal),
             objects,
+            puller: settings.puller,
             metrics,
             on_journal_failure,
             requests,
@@ -120,10 +132,11 @@ impl Driver {
             kept: Vec::new(),
             events,
             own_events,
+            news: news.clone(),
             epoch: Instant::now(),
         };
         tokio::spawn(driver.run());
-        Ok(Leases::new(request_sender, renewal_sender))
+        Ok(Leases::new(request_sender, renewal_sender, news))
     }
 
     async fn run(mut self) {
@@ -185,7 +198,7 @@ impl Driver {
 
     /// Commits what the turn changed, then lets its effects out. Answers false when the commit failed.
     async fn end_turn(&mut self) -> bool {
-        let Batch { changes, cancels, jobs, answers } = self.table.end_turn();
+        let Batch { changes, cancels, jobs, mut changed, answers } = self.table.end_turn();
         // Cutting tells nobody what is not durable yet: a crash before the commit would have cut them just so.
         for (flow, fault) in cancels {
             flow.cancel(fault);
@@ -199,6 +212,12 @@ impl Driver {
         }
         for job in jobs {
             self.spawn(job);
+        }
+        // What was renewed during the commit is news as well.
+        changed.append(&mut self.table.take_noticed());
+        for changed in changed {
+            // Nobody may be listening; whoever is too slow is told so. Neither holds the driver up.
+            let _ = self.news.send(changed);
         }
         for answer in answers {
             answer();
@@ -252,9 +271,14 @@ impl Driver {
 
     /// Runs a job in the background; its result comes back as an event, even if it panics.
     fn spawn(&self, job: Job) {
-        let (objects, events) = (self.objects.clone(), self.own_events.clone());
+        let (objects, events, puller) = (self.objects.clone(), self.own_events.clone(), self.puller.clone());
         tokio::spawn(async move {
             let event = match job {
+                Job::Pull { task, order, haul } => {
+                    let lease = order.lease.clone();
+                    Event::Pulled { lease, task, result: pull(puller, order, haul).await }
+                }
+                Job::Probe { files, within, reply } => return probe(puller, files, within, reply).await,
                 Job::Prepare { lease, spec } => {
                     let id = lease.clone();
                     let work = tokio::task::spawn_blocking(move || objects.prepare(&lease, &spec));
@@ -276,8 +300,41 @@ impl Driver {
     }
 }
 
+/// Lets the puller work until it is done or its haul is cancelled, and survives its panics.
+async fn pull(puller: Option<Arc<dyn Puller>>, order: PullOrder, haul: Arc<Haul>) -> Result<(), Fault> {
+    let Some(puller) = puller else { return Err(panicked("pull")) };
+    let mut working = tokio::spawn(puller.pull(order, haul.clone()));
+    tokio::select! {
+        biased;
+        () = haul.flow().cancelled() => {
+            working.abort();
+            // Whatever it held is gone when it is over.
+            let _ = working.await;
+            Err(haul.flow().reason().unwrap_or(Fault::RequestCanceled))
+        }
+        result = &mut working => result.unwrap_or_else(|_| Err(panicked("pull"))),
+    }
+}
+
+/// Probes the files, several at once, and answers in their order.
+async fn probe(
+    puller: Option<Arc<dyn Puller>>,
+    files: Vec<SourceFile>,
+    within: Duration,
+    mut reply: Reply<Vec<ProbeResult>>,
+) {
+    let Some(puller) = puller else { return };
+    let probes = futures_util::stream::iter(files.into_iter().map(|file| puller.probe(file, within)));
+    let results = tokio::select! {
+        results = probes.buffered(PROBES_AT_ONCE).collect() => results,
+        () = reply.closed() => return,
+    };
+    // A caller that has gone away does not want the answer.
+    let _ = reply.send(Ok(results));
+}
+
 fn panicked(work: &str) -> Fault {
-    Fault::SystemError { reason: format!("storage failed unexpectedly in {work}") }
+    Fault::SystemError { reason: format!("the server failed unexpectedly in {work}") }
 }
 
 #[cfg(test)]

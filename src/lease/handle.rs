@@ -3,9 +3,8 @@
 //! Called by `edge`, `transfer` and `app` from any thread and any runtime. Every method sends one request to the driver and
 //! resolves when the change it made, if any, is durable.
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::driver::Table;
 use super::fault::Fault;
@@ -14,8 +13,9 @@ use super::holding::Holding;
 use super::id::{LeaseId, TaskId};
 use super::mailbox::{self, Renewal, Reply, Request};
 use super::manifest::ManifestEntry;
+use super::pull::{ProbeResult, SourceFile};
 use super::spec::LeaseSpec;
-use super::task::{LocalizableMessage, TaskInfo, TaskState};
+use super::task::{LocalizableMessage, TaskInfo, TaskSpec, TaskState};
 use super::view::LeaseView;
 
 /// Access to the leases and tasks of this server. Cheap to clone. The driver ends when the last handle and grant are gone.
@@ -23,40 +23,31 @@ use super::view::LeaseView;
 pub struct Leases {
     requests: mpsc::Sender<Request>,
     renewals: mpsc::Sender<Renewal>,
+    changes: broadcast::Sender<Changed>,
 }
 
-/// `HttpNfcLeaseSourceFile`: a file a lease in pull mode fetches itself.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct SourceFile {
-    /// Import key of the device it is for.
-    pub target_device_id: String,
-    /// Where to fetch it.
-    pub url: String,
-    /// Entry to take when the URL is an OVA.
-    #[serde(default)]
-    pub member_name: Option<String>,
-    /// Whether the file is created rather than overwritten.
-    pub create: bool,
-    /// SHA-1 thumbprint of the server's certificate.
-    #[serde(default)]
-    pub ssl_thumbprint: Option<String>,
-    /// Length in bytes, if known.
-    #[serde(default)]
-    pub size: Option<u64>,
-}
-
-/// `HttpNfcLeaseProbeResult`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ProbeResult {
-    /// Whether the URL's server answers.
-    pub server_accessible: bool,
+/// Something that clients can see has changed, or is gone: ask for it to find out what it is now.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Changed {
+    /// A lease.
+    Lease(LeaseId),
+    /// A task.
+    Task(TaskId),
 }
 
 impl Leases {
-    pub(super) fn new(requests: mpsc::Sender<Request>, renewals: mpsc::Sender<Renewal>) -> Self {
-        Self { requests, renewals }
+    pub(super) fn new(
+        requests: mpsc::Sender<Request>,
+        renewals: mpsc::Sender<Renewal>,
+        changes: broadcast::Sender<Changed>,
+    ) -> Self {
+        Self { requests, renewals, changes }
+    }
+
+    /// What changes from now on, told when it is durable and can be read. A receiver that reads too slowly is told so
+    /// (`Lagged`) and has to look at everything again; nobody waits for it.
+    pub fn changes(&self) -> broadcast::Receiver<Changed> {
+        self.changes.subscribe()
     }
 
     /// Makes a lease and waits until it is ready.
@@ -147,22 +138,55 @@ impl Leases {
         self.ask(move |table| table.set_checksum_types(&id, &types)).await
     }
 
-    /// `HttpNfcLeasePullFromUrls_Task`.
+    /// `HttpNfcLeasePullFromUrls_Task`: the lease fetches one file for each of its devices and stays alive meanwhile. The task
+    /// tells how far it is and why it failed; the lease stays ready either way, unless it is ended.
     ///
     /// # Errors
-    /// `InvalidState` unless the lease is ready; otherwise `NotSupported`, as `capabilities` says.
-    pub async fn pull(&self, id: &LeaseId, _files: Vec<SourceFile>) -> Result<TaskId, Fault> {
+    /// `InvalidState` unless the lease is ready, `TaskInProgress` while another pull runs, `InvalidArgument` naming what is
+    /// wrong with the files, `NotSupported` where `capabilities` says so.
+    pub async fn pull_from_urls(&self, id: &LeaseId, files: Vec<SourceFile>) -> Result<TaskId, Fault> {
         let id = id.clone();
-        self.ask(move |table| table.refuse_pull(&id)).await
+        self.ask(move |table| table.pull(&id, files)).await
     }
 
-    /// `HttpNfcLeaseProbeUrls`.
+    /// `HttpNfcLeaseProbeUrls`: whether each file's server answers within `timeout_s` (1 to 60, which is also the default).
     ///
     /// # Errors
-    /// As [`Leases::pull`].
-    pub async fn probe(&self, id: &LeaseId, _files: Vec<SourceFile>) -> Result<Vec<ProbeResult>, Fault> {
+    /// `InvalidState` unless the lease is ready, `InvalidArgument`, `NotSupported`.
+    pub async fn probe_urls(
+        &self,
+        id: &LeaseId,
+        files: Vec<SourceFile>,
+        timeout_s: Option<i32>,
+    ) -> Result<Vec<ProbeResult>, Fault> {
         let id = id.clone();
-        self.ask(move |table| table.refuse_pull(&id)).await
+        self.ask_later(move |table, reply| table.probe(&id, files, timeout_s, reply)).await
+    }
+
+    /// Begins a task that is not a lease's: it runs, and whoever began it ends it. After a restart it is in error.
+    ///
+    /// # Errors
+    /// `InsufficientResourcesFault` when too many run, `InvalidState` while the server shuts down.
+    pub async fn begin_task(&self, spec: TaskSpec) -> Result<TaskInfo, Fault> {
+        self.ask(move |table| table.begin_task(spec)).await
+    }
+
+    /// Ends a task that [`Leases::begin_task`] has begun, with its result or the fault it failed with.
+    ///
+    /// # Errors
+    /// `InvalidState` if it has ended before, `NotSupported` for the task of a lease.
+    pub async fn end_task(&self, id: &TaskId, result: Result<Option<Value>, Fault>) -> Result<(), Fault> {
+        let id = id.clone();
+        self.ask(move |table| table.end_task(&id, result)).await
+    }
+
+    /// Resolves when `CancelTask` is called on a task that [`Leases::begin_task`] has begun, or was; at once when the driver
+    /// has stopped, and never when the task ends otherwise. To be raced against the work.
+    pub async fn task_cancelled(&self, id: &TaskId) {
+        let id = id.clone();
+        if let Ok(false) = self.ask_later(move |table, reply| table.await_cancel(&id, reply)).await {
+            std::future::pending().await
+        }
     }
 
     /// One task.
@@ -179,7 +203,8 @@ impl Leases {
         self.ask(|table| Ok(table.task_infos())).await.unwrap_or_default()
     }
 
-    /// `CancelTask`: aborts the lease of the task with `RequestCanceled`. Does not wait for the cleanup.
+    /// `CancelTask`: aborts the lease of the task with `RequestCanceled`; another task's worker is asked to end it. Does not
+    /// wait for either.
     ///
     /// # Errors
     /// `InvalidState` if the task has ended or was cancelled, `NotSupported` if it is not cancelable.
@@ -188,7 +213,7 @@ impl Leases {
         self.ask(move |table| table.cancel_task(&id)).await
     }
 
-    /// `UpdateProgress`: the lease shows the same number. Does not renew it.
+    /// `UpdateProgress`: the lease of the task shows the same number. Does not renew it.
     ///
     /// # Errors
     /// `InvalidState` if the task is not running.

@@ -2,14 +2,14 @@
 //!
 //! Requests wait in a bounded queue, so callers feel back-pressure. Events must never wait, because a dropped grant cannot;
 //! their number is bounded by what is outstanding: one settlement per open transfer, one result per lease being prepared or
-//! cleaned, one checkpoint at a time per transfer.
+//! cleaned or pulled, one checkpoint at a time per transfer.
 
 use tokio::sync::oneshot;
 
 use super::driver::Table;
 use super::fault::Fault;
 use super::grant::{Delivery, Outcome, Partial};
-use super::id::LeaseId;
+use super::id::{LeaseId, TaskId};
 use super::objects::Prepared;
 
 /// Where an answer goes. The driver sends it after the commit that makes it true.
@@ -40,6 +40,8 @@ pub(super) enum Event {
     Prepared { lease: LeaseId, result: Result<Vec<Prepared>, Fault> },
     /// [`super::objects::Objects::remove`] has returned.
     Removed { lease: LeaseId, result: Result<(), Fault> },
+    /// [`super::pull::Puller::pull`] has returned, or was stopped.
+    Pulled { lease: LeaseId, task: TaskId, result: Result<(), Fault> },
     /// Part of a resumable upload is durable.
     Checkpoint { transfer: TransferRef, partial: Partial, reply: Reply<()> },
     /// An upload is whole and durable and gets its final name next.

@@ -8,7 +8,7 @@
 //!   Leases ──request──►┌──────────── driver ───────────┐──batch──► Journal   (one fsynced commit)
 //!   Grant ───event────►│ admission  state  deadline    │──then───► answers, cancelled flows
 //!   jobs ────event────►│ task       manifest   (pure)  │──then───► Objects   (prepare, remove; off the task)
-//!                      └───────────────────────────────┘
+//!                      └───────────────────────────────┘──then───► Puller    (fetches URLs for a lease in pull mode)
 //! ```
 //!
 //! Guarantees: an accepted change is durable before it is answered; a transfer cannot run without a [`Grant`]; an import that
@@ -27,6 +27,7 @@ mod mailbox;
 pub mod manifest;
 pub mod metrics;
 pub mod objects;
+pub mod pull;
 pub mod spec;
 pub mod state;
 pub mod task;
@@ -36,13 +37,14 @@ pub use deadline::{Renewal, Timeouts};
 pub use driver::{Driver, Settings};
 pub use fault::Fault;
 pub use grant::{Delivery, Denied, Flow, Grant, GrantRequest, Local, Outcome, Partial, Purpose};
-pub use handle::{Leases, ProbeResult, SourceFile};
+pub use handle::{Changed, Leases};
 pub use holding::{Holding, Holdings};
 pub use id::{LeaseId, Secret, TaskId};
 pub use journal::{Change, Journal, JournalError, Key, Record};
 pub use manifest::ManifestEntry;
 pub use metrics::LeaseMetrics;
 pub use objects::{Objects, Prepared};
-pub use spec::{ChecksumType, DiskSpec, Form, Kind, LeaseSpec, Target};
-pub use task::{LocalizableMessage, TaskInfo, TaskState};
+pub use pull::{BadFile, Haul, HttpHeader, ProbeResult, PullItem, PullOrder, Puller, SourceFile};
+pub use spec::{ChecksumType, DiskSpec, EntityRef, Form, Kind, LeaseSpec, Target};
+pub use task::{LocalizableMessage, TaskInfo, TaskSpec, TaskState};
 pub use view::{DeviceUrl, DiskView, LeaseInfo, LeaseState, LeaseView, LocalizedFault};

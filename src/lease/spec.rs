@@ -65,6 +65,16 @@ pub struct DiskSpec {
     pub target: Target,
 }
 
+/// Reference of an inventory object, as vSphere writes a moref.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EntityRef {
+    /// Its type, for example `VirtualMachine`.
+    pub kind: String,
+    /// Its id, for example `vm-1`.
+    pub id: String,
+}
+
 /// A request for a lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -73,7 +83,10 @@ pub struct LeaseSpec {
     pub kind: Kind,
     /// Name of the virtual machine the disks belong to.
     pub entity: String,
-    /// The disks, in the order of their device URLs.
+    /// The same as an inventory object, where there is an inventory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entity_ref: Option<EntityRef>,
+    /// The disks, in the order of their device URLs. There may be none: a machine without disks is imported like any other.
     pub disks: Vec<DiskSpec>,
     /// Most bytes per second of all its disks together; 0 is no limit, absent the configured one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::fault::Fault;
 use super::id::{LeaseId, TaskId};
-use super::spec::{DiskSpec, Kind, LeaseSpec, Target};
+use super::spec::{DiskSpec, EntityRef, Kind, LeaseSpec, Target};
 use super::state::{Device, Lease, State};
 
 /// The properties of one lease.
@@ -22,13 +22,16 @@ pub struct LeaseView {
     pub kind: Kind,
     /// Name of the virtual machine.
     pub entity: String,
+    /// The same as an inventory object, where there is an inventory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entity_ref: Option<EntityRef>,
     /// The state.
     pub state: LeaseState,
     /// Progress of preparing, 0 to 100.
     pub initialize_progress: u8,
     /// Progress the client reported, 0 to 100.
     pub transfer_progress: u8,
-    /// `pushOrGet`; `pull` does not exist here yet.
+    /// `pushOrGet`, or `pull` while the lease fetches its disks itself.
     pub mode: &'static str,
     /// What the lease can do.
     pub capabilities: Capabilities,
@@ -158,8 +161,13 @@ impl LeaseView {
             id: lease.id().clone(),
             kind: lease.spec().kind,
             entity: lease.spec().entity.clone(),
+            entity_ref: lease.spec().entity_ref.clone(),
             state,
-            initialize_progress: if lease.devices().is_empty() { 0 } else { 100 },
+            initialize_progress: match lease.state() {
+                State::Initializing => 0,
+                State::Error(ended) if ended.devices.is_empty() => 0,
+                _ => 100,
+            },
             transfer_progress: lease.transfer_percent(),
             mode: "pushOrGet",
             capabilities: Capabilities::default(),
@@ -213,15 +221,14 @@ impl DeviceUrl {
         let spec = lease.spec();
         let key = device_key(spec, disk);
         let name = &spec.disks[disk].name;
-        let datastore_key = format!("/nfc/{ticket}/");
         Self {
             import_key: if spec.kind == Kind::Import { key.clone() } else { String::new() },
             key,
-            url: format!("{datastore_key}{}", percent_encode(name)),
+            url: device_path(spec, disk, ticket),
             ssl_thumbprint: String::new(),
             disk: spec.disks[disk].disk,
             target_id: name.clone(),
-            datastore_key,
+            datastore_key: format!("/nfc/{ticket}/"),
             file_size: lease.devices()[disk].prepared.file_bytes,
         }
     }
@@ -264,9 +271,14 @@ impl From<Fault> for LocalizedFault {
     }
 }
 
+/// The path of a device URL.
+pub(super) fn device_path(spec: &LeaseSpec, disk: usize, ticket: &str) -> String {
+    format!("/nfc/{ticket}/{}", percent_encode(&spec.disks[disk].name))
+}
+
 /// Key of a device URL, in the shapes vSphere uses: disks sit on one SCSI controller, other files on an IDE controller.
 /// Depends on the entity and the order of its disks only, so it is the same for every lease of that entity.
-pub(super) fn device_key(spec: &LeaseSpec, disk: usize) -> String {
+pub fn device_key(spec: &LeaseSpec, disk: usize) -> String {
     let is_disk = spec.disks[disk].disk;
     let unit = spec.disks[..disk].iter().filter(|other| other.disk == is_disk).count();
     let controller = if is_disk { "VirtualLsiLogicController0" } else { "VirtualIDEController1" };

@@ -1,6 +1,7 @@
 //! The dock of one data thread: everything a transfer needs that is not its own.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::budget::Budget;
 use super::crew::Crew;
@@ -8,6 +9,7 @@ use super::error::TransferError;
 use super::metrics::TransferMetrics;
 use super::pace::Pacer;
 use crate::disk::{DiskError, Engine, Place, Space};
+use crate::limits::{MANY_STREAMS, PIPE_BYTES, SHORT_TURN_BYTES};
 
 /// Engine, names, workers, memory and counters of one data thread. Cheap to clone.
 pub struct Dock<E: Engine> {
@@ -23,7 +25,12 @@ pub struct Dock<E: Engine> {
     pub metrics: TransferMetrics,
     /// Limits rates.
     pub pace: Pacer,
+    /// Spliced downloads under way on this data thread.
+    downloads: Arc<AtomicUsize>,
 }
+
+/// A spliced download under way, for as long as it is counted.
+pub(super) struct UnderWay(Arc<AtomicUsize>);
 
 impl<E: Engine> Clone for Dock<E> {
     fn clone(&self) -> Self {
@@ -34,6 +41,7 @@ impl<E: Engine> Clone for Dock<E> {
             budget: self.budget.clone(),
             metrics: self.metrics.clone(),
             pace: self.pace.clone(),
+            downloads: self.downloads.clone(),
         }
     }
 }
@@ -42,12 +50,18 @@ impl<E: Engine> Dock<E> {
     /// A dock over `engine`, without rate limits; its budget covers the engine's pool.
     pub fn new(engine: E, space: Arc<E::Space>, crew: Crew, metrics: TransferMetrics) -> Self {
         let budget = Budget::new(engine.pool().clone(), metrics.inflight_bytes.clone());
-        Dock { engine, space, crew, budget, metrics, pace: Pacer::default() }
+        Dock { engine, space, crew, budget, metrics, pace: Pacer::default(), downloads: Arc::default() }
     }
 
     /// The same dock under the limits of `pace`, which all data threads share.
     pub fn paced(self, pace: Pacer) -> Self {
         Dock { pace, ..self }
+    }
+
+    /// Counts a spliced download.
+    pub(super) fn under_way(&self) -> UnderWay {
+        self.downloads.fetch_add(1, Ordering::Relaxed);
+        UnderWay(self.downloads.clone())
     }
 
     /// Runs an operation on names off the data thread: it may wait for a disk.
@@ -60,6 +74,22 @@ impl<E: Engine> Dock<E> {
         let owned = place.clone();
         let result = tokio::task::spawn_blocking(move || operation(&space, &owned)).await;
         result.map_err(|_| TransferError::CrewGone)?.map_err(|error| storage(place, error))
+    }
+}
+
+impl UnderWay {
+    /// What one of so many downloads may put on its socket before it is the next one's turn.
+    pub(super) fn turn_bytes(&self) -> usize {
+        match self.0.load(Ordering::Relaxed) < MANY_STREAMS {
+            true => PIPE_BYTES,
+            false => SHORT_TURN_BYTES,
+        }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -14,8 +14,8 @@ use super::pace::Pace;
 use super::receipt::Receipt;
 use super::way::{self, Trail, Way};
 use super::{Engine, Outlet};
-use crate::disk::{Place, Space};
-use crate::lease::{Fault, Flow, Form, Grant, Outcome};
+use crate::disk::{Inspection, Place, Space};
+use crate::lease::{ChecksumType, Fault, Flow, Form, Grant, Outcome};
 use crate::limits::{CACHE_LOOK_BYTES, SECTOR_BYTES};
 use crate::wire::nfc::Format;
 use crate::wire::vmdk::claimed_capacity;
@@ -78,11 +78,16 @@ impl<E: Engine> Plan<E> {
     }
 }
 
-/// Opens what the grant names and decides how it is represented.
+/// Opens what the grant names and decides how it is represented. `plain`: whether the connection takes bytes by a splice.
 ///
 /// # Errors
 /// Storage's, or [`TransferError::Unsuitable`] for a format the object cannot have.
-pub async fn plan<E: Engine>(dock: &Dock<E>, grant: &Grant, format: Option<Format>) -> Result<Plan<E>, TransferError> {
+pub async fn plan<E: Engine>(
+    dock: &Dock<E>,
+    grant: &Grant,
+    format: Option<Format>,
+    plain: bool,
+) -> Result<Plan<E>, TransferError> {
     let target = &grant.disk.target;
     let place = Place { datastore: target.datastore.clone(), path: target.path.clone() };
     let inspection = dock.names(&place, |space, place| space.inspect(place)).await?;
@@ -94,7 +99,9 @@ pub async fn plan<E: Engine>(dock: &Dock<E>, grant: &Grant, format: Option<Forma
             return Err(TransferError::Unsuitable { reason });
         }
     };
-    let (file, way) = open(dock, &place, stream, inspection.length_bytes).await?;
+    // For a digest past the page cache the bytes are copied: see `verbatim`.
+    let spliced = plain && grant.checksum_type == ChecksumType::None;
+    let (file, way) = open(dock, &place, stream, &inspection, spliced).await?;
     let body = match stream {
         true => Body::Stream { capacity_bytes: grant.capacity_bytes, stored_bytes: inspection.length_bytes },
         false => Body::Stored { length_bytes: inspection.length_bytes },
@@ -116,8 +123,10 @@ async fn open<E: Engine>(
     dock: &Dock<E>,
     place: &Place,
     stream: bool,
-    length_bytes: u64,
+    inspection: &Inspection,
+    spliced: bool,
 ) -> Result<(E::File, Way), TransferError> {
+    let length_bytes = inspection.length_bytes;
     if stream {
         let way = way::disk(length_bytes);
         return Ok((open_source(dock, place, way.direct).await?, way));
@@ -125,10 +134,16 @@ async fn open<E: Engine>(
     let file = open_source(dock, place, false).await?;
     let look = CACHE_LOOK_BYTES.min(length_bytes);
     let is_cached = |start| dock.engine.is_cached(&file, start..start + look);
-    let way = way::fetch(length_bytes, [0, (length_bytes - look) / 2, length_bytes - look].into_iter().all(is_cached));
+    let cached = [0, (length_bytes - look) / 2, length_bytes - look].into_iter().all(is_cached);
+    let way = way::fetch(length_bytes, inspection.device, cached, spliced);
     match way.direct {
         true => Ok((open_source(dock, place, true).await?, way)),
-        false => Ok((file, way)),
+        false => {
+            if way.ahead {
+                dock.engine.will_read_on(&file);
+            }
+            Ok((file, way))
+        }
     }
 }
 

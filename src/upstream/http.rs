@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
 /// Body of a request we send.
 pub type Body = BoxBody<Bytes, std::io::Error>;
@@ -65,6 +66,14 @@ pub enum UpstreamError {
 pub struct Connection {
     sender: SendRequest<Body>,
     host: String,
+    /// Moves the bytes; ends with this value, so that nothing goes on that nobody waits for.
+    driver: JoinHandle<hyper::Result<()>>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
 }
 
 impl Connection {
@@ -77,16 +86,38 @@ impl Connection {
         let stream = TcpStream::connect((host, port)).await.map_err(unreachable)?;
         stream.set_nodelay(true).map_err(unreachable)?;
         let bracketed = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-        let sender = match tls {
-            None => start(TokioIo::new(stream)).await?,
+        let tls = match tls {
+            None => None,
             Some(config) => {
                 let name = ServerName::try_from(host.to_owned())
                     .map_err(|error| UpstreamError::BadUrl { url: host.to_owned(), reason: error.to_string() })?;
-                let connector = tokio_rustls::TlsConnector::from(config);
-                start(TokioIo::new(connector.connect(name, stream).await.map_err(unreachable)?)).await?
+                Some((config, name))
             }
         };
-        Ok(Connection { sender, host: bracketed })
+        Connection::over(stream, tls, bracketed).await.map_err(|error| match error {
+            UpstreamError::Local(error) => unreachable(error),
+            other => other,
+        })
+    }
+
+    /// Speaks HTTP over a stream that is connected, within TLS when a configuration and a server name are given. `host` is what
+    /// goes into the `Host` field.
+    ///
+    /// # Errors
+    /// [`UpstreamError::Local`] with what TLS says, or [`UpstreamError::Http`].
+    pub async fn over(
+        stream: TcpStream,
+        tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+        host: String,
+    ) -> Result<Connection, UpstreamError> {
+        let (sender, driver) = match tls {
+            None => start(TokioIo::new(stream)).await?,
+            Some((config, name)) => {
+                let connector = tokio_rustls::TlsConnector::from(config);
+                start(TokioIo::new(connector.connect(name, stream).await?)).await?
+            }
+        };
+        Ok(Connection { sender, host, driver })
     }
 
     /// Connects to the server of `url`; `https` needs `tls`.
@@ -154,12 +185,11 @@ fn redacted(url: &str) -> String {
     url.split("/nfc/").next().unwrap_or_default().to_owned()
 }
 
-async fn start<T>(io: TokioIo<T>) -> Result<SendRequest<Body>, UpstreamError>
+async fn start<T>(io: TokioIo<T>) -> Result<(SendRequest<Body>, JoinHandle<hyper::Result<()>>), UpstreamError>
 where
     T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     let (sender, connection) = handshake(io).await?;
-    // Ends with the sender; an error shows at the request that meets it.
-    tokio::spawn(connection);
-    Ok(sender)
+    // An error shows at the request that meets it.
+    Ok((sender, tokio::spawn(connection)))
 }

@@ -7,4 +7,7 @@
 pub mod datastore_path;
 pub mod http;
 pub mod nfc;
+pub mod ovf;
+pub mod soap;
 pub mod vmdk;
+pub mod xml;

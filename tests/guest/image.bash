@@ -4,7 +4,7 @@
 # Loaded at boot by tests/guest/init; what they depend on is added. The ciphers are asked for by name, through the kernel's
 # crypto interface, and would be found missing (ENOENT) by nobody but TLS.
 guest_modules=(tls gcm ctr ghash-generic ghash-clmulni-intel aesni-intel seqiv chacha20poly1305 chacha-x86_64 poly1305-x86_64
-    nvme dm-mod dm-flakey sch_netem)
+    nvme dm-mod dm-flakey sch_netem ext4 crc32c-intel)
 
 # make_image <target> <kernel directory> <diskferry> <tests/guest>
 make_image() {

@@ -4,7 +4,7 @@
 # tool:package; those that go into the guest (image.bash) and those that build its image.
 # busybox has a head and a tail too, but they go byte by byte.
 guest_tools=(bash:bash jq:jq curl:curl openssl:openssl cmp:diffutils sha1sum:coreutils head:coreutils tail:coreutils
-    tc:iproute2 dmsetup:dmsetup)
+    tc:iproute2 dmsetup:dmsetup mke2fs:e2fsprogs)
 build_tools=(depmod:kmod ldd:libc-bin strip:binutils flock:util-linux dpkg-deb:dpkg apt-get:apt)
 
 # apt_install <packages>: as root; fails without a word elsewhere.

@@ -207,7 +207,7 @@ impl Harbour {
     }
 
     pub async fn plan(&self, grant: &Grant, format: Option<Format>) -> Plan<Watched> {
-        plan(&self.dock, grant, format).await.unwrap()
+        plan(&self.dock, grant, format, true).await.unwrap()
     }
 
     /// One download: what the client received, and the receipt.
@@ -307,7 +307,7 @@ pub fn request(lease: &LeaseView, purpose: Purpose) -> GrantRequest {
 }
 
 pub fn spec(kind: Kind, disk: DiskSpec) -> LeaseSpec {
-    LeaseSpec { kind, entity: "vm".into(), disks: vec![disk], max_rate_bytes_per_s: None }
+    LeaseSpec { kind, entity: "vm".into(), entity_ref: None, disks: vec![disk], max_rate_bytes_per_s: None }
 }
 
 /// A raw disk in a file.

@@ -159,6 +159,7 @@ impl CreateWords {
                 KindWord::Export => Kind::Export,
             },
             entity: self.entity,
+            entity_ref: None,
             disks: self.places.iter().enumerate().map(disk).collect(),
             max_rate_bytes_per_s: self.max_rate,
         }

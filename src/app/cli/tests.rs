@@ -28,6 +28,7 @@ fn every_command_is_understood() {
         read("diskferry check-config a.toml --json").unwrap(),
         Command::CheckConfig { file: PathBuf::from("a.toml"), json: true }
     );
+    assert_eq!(read("diskferry hash-password").unwrap(), Command::HashPassword);
     assert_eq!(
         read("diskferry demo").unwrap(),
         Command::Demo(Demo { disk: DemoDisk::Made { size_bytes: 2 << 30 }, tls: false, json: false, keep: false })
@@ -76,6 +77,7 @@ fn wrong_usage_is_answered_with_exit_code_2_and_a_reason() {
         ("diskferry check-config", "<FILE>"),
         ("diskferry demo --size 1.5G", "such as 2GiB"),
         ("diskferry demo --size 1G --disk x", "cannot be used with"),
+        ("diskferry hash-password secret", "unexpected argument"),
         ("diskferry lease show", "<ID>"),
         ("diskferry lease create import vm1", "<PLACE>"),
         ("diskferry lease create fetch vm1 a", "import, export"),
@@ -91,7 +93,9 @@ fn wrong_usage_is_answered_with_exit_code_2_and_a_reason() {
 
 #[test]
 fn help_shows_examples_and_every_exit_code() {
-    for line in ["diskferry --help", "diskferry serve --help", "diskferry demo --help", "diskferry lease --help"] {
+    let commands = ["", "serve", "demo", "lease", "hash-password"];
+    for line in commands.map(|command| format!("diskferry {command} --help")) {
+        let line = line.as_str();
         let text = help(line);
         assert!(text.contains("Examples:"), "{line}: {text}");
         for code in [0, 1, 2, 69, 74, 78, 130] {

@@ -64,6 +64,11 @@ impl<'a> Report<'a> {
         self.warnings.borrow_mut().push(self.locate(span, message.into(), remedy.into()));
     }
 
+    /// How many mistakes there are so far.
+    pub(super) fn count(&self) -> usize {
+        self.mistakes.borrow().len()
+    }
+
     /// The mistakes and the warnings, each in the order of the file.
     pub(super) fn finish(self) -> (Vec<Mistake>, Vec<Mistake>) {
         let in_order = |list: RefCell<Vec<Mistake>>| {

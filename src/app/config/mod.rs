@@ -27,8 +27,8 @@ use std::path::{Path, PathBuf};
 
 pub use mistake::Mistake;
 pub use resolved::{
-    Backing, Checksum, Data, Datastore, Engine, KernelTls, Lease, Listen, Renewal, Resolved, Role, Scheme, Secret,
-    State, Tls, User,
+    Backing, Checksum, Controller, Data, Datastore, Engine, Firmware, KernelTls, Lease, Listen, Renewal, Resolved,
+    Role, Scheme, Secret, State, Tls, User, VApp, Vm, VmDisk, Vsphere,
 };
 
 use mistake::Report;

@@ -7,7 +7,7 @@ use std::io::Read;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use toml_edit::{Document, Item, TableLike};
+use toml_edit::{Document, Item, TableLike, Value};
 
 use super::mistake::{Mistake, Report, Span};
 use super::resolved::Choice;
@@ -131,6 +131,14 @@ pub(super) struct Field<T> {
     pub(super) span: Span,
 }
 
+/// One element of a list.
+pub(super) enum Element<'a> {
+    /// A string.
+    Text(Field<String>),
+    /// A table in braces.
+    Table(Fields<'a>),
+}
+
 /// The values of one section. A getter answers `None` when the key is absent, and also when its value is wrong, which it
 /// then has reported.
 pub(super) struct Fields<'a> {
@@ -144,12 +152,68 @@ pub(super) struct Fields<'a> {
 
 impl Fields<'_> {
     pub(super) fn text(&self, key: &str) -> Option<Field<String>> {
-        let field = self.typed(key, "a string in quotes", Item::as_str)?;
+        let field = self.any_text(key)?;
         if field.value.is_empty() {
             self.report.mistake(&field.span, format!("`{key}` is empty"), "give it a value or remove the line");
             return None;
         }
+        Some(field)
+    }
+
+    /// A string that may be empty.
+    pub(super) fn any_text(&self, key: &str) -> Option<Field<String>> {
+        let field = self.typed(key, "a string in quotes", Item::as_str)?;
         Some(Field { value: field.value.to_owned(), span: field.span })
+    }
+
+    /// The strings of a list.
+    pub(super) fn texts(&self, key: &str) -> Vec<Field<String>> {
+        let only_text = |element| match element {
+            Element::Text(field) => Some(field),
+            Element::Table(_) => None,
+        };
+        self.list(key, &[]).into_iter().filter_map(only_text).collect()
+    }
+
+    /// The elements of a list: strings, and tables with some of `keys` if there are any.
+    pub(super) fn list(&self, key: &str, keys: &[&str]) -> Vec<Element<'_>> {
+        let tables = if keys.is_empty() { String::new() } else { format!(" or tables with {}", keys.join(", ")) };
+        let wanted = format!("a list of strings{tables}");
+        let Some(array) = self.typed(key, &wanted, Item::as_array) else { return Vec::new() };
+        let element = |value| self.element(key, value, keys, &wanted);
+        array.value.iter().filter_map(element).collect()
+    }
+
+    fn element<'f>(&'f self, key: &str, value: &'f Value, keys: &[&str], wanted: &str) -> Option<Element<'f>> {
+        let span = value.span();
+        match (value.as_str(), value.as_inline_table()) {
+            (Some(""), _) => {
+                self.report.mistake(&span, format!("`{key}` has an empty string in it"), "remove it");
+                None
+            }
+            (Some(text), _) => Some(Element::Text(Field { value: text.to_owned(), span })),
+            (None, Some(table)) if !keys.is_empty() => {
+                for (unknown, _) in table.iter().filter(|(name, _)| !keys.contains(name)) {
+                    let remedy = format!("known keys: {}", keys.join(", "));
+                    self.report.mistake(
+                        &key_span(table, unknown),
+                        format!("unknown key `{unknown}` in `{key}`"),
+                        remedy,
+                    );
+                }
+                Some(Element::Table(Fields {
+                    label: self.label.clone(),
+                    span,
+                    table: Some(table),
+                    report: self.report,
+                }))
+            }
+            _ => {
+                let found = with_article(value.type_name());
+                self.report.mistake(&span, format!("`{key}` has {found} in it"), format!("write {wanted}"));
+                None
+            }
+        }
     }
 
     pub(super) fn boolean(&self, key: &str) -> Option<Field<bool>> {

@@ -4,6 +4,7 @@
 //! combinations that cannot work. Goes on after a mistake, so that all of them are reported.
 
 mod datastores;
+mod machines;
 mod users;
 
 use std::net::SocketAddr;
@@ -11,12 +12,15 @@ use std::path::{Path, PathBuf};
 
 use super::mistake::Report;
 use super::raw::{Field, Fields, Raw};
-use super::resolved::{Checksum, Data, Engine, KernelTls, Lease, Listen, Renewal, Resolved, Scheme, State, Tls};
+use super::resolved::{
+    Checksum, Data, Engine, KernelTls, Lease, Listen, Renewal, Resolved, Scheme, State, Tls, Vsphere,
+};
 use super::{Environment, state_dir_from};
 use crate::limits::{
     DATA_MEMORY_MIB, DATA_MEMORY_RANGE_MIB, DATA_THREADS_MAX, LEASE_TIMEOUT_MS, PACE_RATE_MIN_BYTES_PER_S,
-    STALL_TIMEOUT_MS, TIMEOUT_MAX_S,
+    SESSION_IDLE_S, STALL_TIMEOUT_MS, TIMEOUT_MAX_S,
 };
+use crate::wire::soap::ApiVersion;
 
 /// Checks everything. The result counts only if nothing was reported; `None` when there is nothing to go on with.
 pub(super) fn resolve(raw: &Raw, report: &Report, file: &Path, environment: Environment) -> Option<Resolved> {
@@ -31,9 +35,28 @@ pub(super) fn resolve(raw: &Raw, report: &Report, file: &Path, environment: Envi
     let data = checks.data(&raw.section("data"));
     checks.refuse_contradicting_rates(&raw.section("lease"), &lease, &raw.section("data"), &data);
     let users = users::resolve(&checks, raw.named("user"));
-    let datastores = datastores::resolve(&checks, raw.named("datastore"), state.as_ref());
+    let stores = raw.named("datastore");
+    let datastores = datastores::resolve(&checks, &stores, state.as_ref());
+    let vsphere = checks.vsphere(&raw.section("vsphere"));
+    let (vm_sections, vapp_sections) = (raw.named("vm"), raw.named("vapp"));
+    let places = machines::Places::new(&stores, &datastores);
+    let vms = machines::resolve(&checks, &vm_sections, &places, &vsphere.network);
+    let vapps = machines::resolve_vapps(&checks, &vapp_sections, &vm_sections);
     let warnings = Vec::new();
-    Some(Resolved { listen, tls, kernel_tls, state: state?, lease, data, users, datastores, warnings })
+    Some(Resolved {
+        listen,
+        tls,
+        kernel_tls,
+        state: state?,
+        lease,
+        data,
+        users,
+        datastores,
+        vsphere,
+        vms,
+        vapps,
+        warnings,
+    })
 }
 
 /// What every check needs: where to report, and where relative paths begin.
@@ -185,6 +208,29 @@ impl Checks<'_> {
                 .integer("memory_mib", DATA_MEMORY_RANGE_MIB)
                 .map_or(DATA_MEMORY_MIB, |field| field.value),
             max_rate_bytes_per_s: self.max_rate(fields),
+        }
+    }
+
+    fn vsphere(&self, fields: &Fields) -> Vsphere {
+        let api_version = fields.text("api_version").and_then(|field| {
+            let version = field.value.parse::<ApiVersion>().ok();
+            if version.is_none() {
+                let versions: Vec<&str> = ApiVersion::all().collect();
+                self.report.mistake(
+                    &field.span,
+                    format!("`api_version` cannot be \"{}\"", field.value),
+                    format!("choose one of {}", versions.join(", ")),
+                );
+            }
+            version
+        });
+        Vsphere {
+            enabled: fields.boolean("enabled").is_none_or(|field| field.value),
+            api_version: api_version.unwrap_or_default(),
+            session_idle_s: fields
+                .integer("session_idle_s", 1..=TIMEOUT_MAX_S)
+                .map_or(SESSION_IDLE_S, |field| field.value),
+            network: machines::network(self, fields).unwrap_or_else(|| "VM Network".to_owned()),
         }
     }
 

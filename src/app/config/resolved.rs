@@ -10,6 +10,9 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::Mistake;
+use crate::inventory::{ControllerKind, NewDisk, NewMachine, NewNic, NewVApp};
+use crate::lease::{Form, Target};
+use crate::wire::soap::ApiVersion;
 
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -30,6 +33,12 @@ pub struct Resolved {
     pub users: Vec<User>,
     /// Where disks live, in the order of their names; never empty.
     pub datastores: Vec<Datastore>,
+    /// How vSphere clients see this server.
+    pub vsphere: Vsphere,
+    /// Machines that vSphere clients see, in the order of their names.
+    pub vms: Vec<Vm>,
+    /// vApps of them, in the order of their names.
+    pub vapps: Vec<VApp>,
     /// What was accepted but should be changed.
     pub warnings: Vec<Mistake>,
 }
@@ -150,6 +159,116 @@ pub enum Backing {
     Device(PathBuf),
 }
 
+/// `[vsphere]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Vsphere {
+    /// Whether `/sdk` answers at all.
+    pub enabled: bool,
+    /// API version that is advertised.
+    #[serde(serialize_with = "as_text")]
+    pub api_version: ApiVersion,
+    /// A session that asks for nothing for this long ends.
+    pub session_idle_s: u64,
+    /// Name of the one network.
+    pub network: String,
+}
+
+/// `[vm.<name>]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Vm {
+    /// Name clients see.
+    pub name: String,
+    /// Guest operating system, as the vSphere API calls it.
+    pub guest: String,
+    /// Virtual processors.
+    pub cpus: u32,
+    /// Memory.
+    pub memory_mib: u64,
+    /// Firmware.
+    pub firmware: Firmware,
+    /// Network its adapter is on.
+    pub network: String,
+    /// Notes.
+    pub annotation: String,
+    /// Disks.
+    pub disks: Vec<VmDisk>,
+}
+
+/// One disk of a machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VmDisk {
+    /// Name of a configured datastore.
+    pub datastore: String,
+    /// Path below it; empty on a block device.
+    pub path: String,
+    /// Controller it hangs on.
+    pub controller: Controller,
+}
+
+/// `[vapp.<name>]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VApp {
+    /// Name clients see.
+    pub name: String,
+    /// Names of its machines.
+    pub vms: Vec<String>,
+}
+
+impl Vm {
+    /// The machine for the inventory.
+    pub fn to_machine(&self) -> NewMachine {
+        let disks = self.disks.iter().map(|disk| NewDisk {
+            target: disk.target(),
+            capacity_bytes: 0,
+            controller: disk.controller.into(),
+            slot: None,
+        });
+        let nic = NewNic { kind: "VirtualVmxnet3".to_owned(), network: self.network.clone(), mac: None };
+        NewMachine {
+            guest_id: self.guest.clone(),
+            cpus: self.cpus,
+            memory_mib: self.memory_mib,
+            firmware: self.firmware.to_string(),
+            annotation: self.annotation.clone(),
+            disks: disks.collect(),
+            nics: vec![nic],
+            ..NewMachine::named(&self.name)
+        }
+    }
+}
+
+impl VmDisk {
+    /// The stored object.
+    pub fn target(&self) -> Target {
+        Target { datastore: self.datastore.clone(), path: self.path.clone(), form: Form::Raw }
+    }
+}
+
+impl VApp {
+    /// The vApp for the inventory.
+    pub fn to_vapp(&self) -> NewVApp {
+        NewVApp { name: self.name.clone(), machines: self.vms.clone() }
+    }
+}
+
+impl From<Controller> for ControllerKind {
+    fn from(controller: Controller) -> Self {
+        match controller {
+            Controller::LsiLogic => ControllerKind::LsiLogic,
+            Controller::LsiLogicSas => ControllerKind::LsiLogicSas,
+            Controller::BusLogic => ControllerKind::BusLogic,
+            Controller::ParaVirtual => ControllerKind::ParaVirtual,
+            Controller::Ide => ControllerKind::Ide,
+            Controller::Sata => ControllerKind::Sata,
+            Controller::Nvme => ControllerKind::Nvme,
+        }
+    }
+}
+
+fn as_text<S: serde::Serializer>(value: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
 /// A set of words a setting is chosen from.
 pub(super) trait Choice: Copy + 'static {
     /// Every value with its word in the file.
@@ -242,5 +361,35 @@ choice! {
         Operator = "operator",
         /// Look only.
         Reader = "reader",
+    }
+}
+
+choice! {
+    /// Firmware of a machine.
+    Firmware {
+        /// BIOS.
+        Bios = "bios",
+        /// EFI.
+        Efi = "efi",
+    }
+}
+
+choice! {
+    /// What a disk of a machine hangs on.
+    Controller {
+        /// LSI Logic Parallel.
+        LsiLogic = "lsilogic",
+        /// LSI Logic SAS.
+        LsiLogicSas = "lsilogic-sas",
+        /// BusLogic Parallel.
+        BusLogic = "buslogic",
+        /// VMware Paravirtual.
+        ParaVirtual = "pvscsi",
+        /// IDE.
+        Ide = "ide",
+        /// SATA (AHCI).
+        Sata = "sata",
+        /// NVMe.
+        Nvme = "nvme",
     }
 }

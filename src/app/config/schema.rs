@@ -38,6 +38,13 @@ pub const SECTIONS: &[Section] = &[
     Section { name: "data", named: false, keys: &["engine", "threads", "memory_mib", "max_rate_bytes_per_s"] },
     Section { name: "user", named: true, keys: &["password_hash", "password_file", "password", "role"] },
     Section { name: "datastore", named: true, keys: &["path", "device"] },
+    Section { name: "vsphere", named: false, keys: &["enabled", "api_version", "session_idle_s", "network"] },
+    Section {
+        name: "vm",
+        named: true,
+        keys: &["guest", "cpus", "memory_mib", "firmware", "network", "annotation", "disks"],
+    },
+    Section { name: "vapp", named: true, keys: &["vms"] },
 ];
 
 /// The section called `name`.

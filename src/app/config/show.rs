@@ -37,7 +37,8 @@ impl fmt::Display for Resolved {
             writeln!(out, "\n[user.{}]", key(&user.name))?;
             text(out, "role", user.role)?;
         }
-        self.show_datastores(out)
+        self.show_datastores(out)?;
+        self.show_machines(out)
     }
 }
 
@@ -67,10 +68,48 @@ impl Resolved {
         }
         Ok(())
     }
+
+    fn show_machines(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let vsphere = &self.vsphere;
+        writeln!(out, "\n[vsphere]\nenabled = {}", vsphere.enabled)?;
+        text(out, "api_version", vsphere.api_version)?;
+        writeln!(out, "session_idle_s = {}", vsphere.session_idle_s)?;
+        text(out, "network", &vsphere.network)?;
+        for vm in &self.vms {
+            writeln!(out, "\n[vm.{}]", key(&vm.name))?;
+            text(out, "guest", &vm.guest)?;
+            writeln!(out, "cpus = {}\nmemory_mib = {}", vm.cpus, vm.memory_mib)?;
+            text(out, "firmware", vm.firmware)?;
+            text(out, "network", &vm.network)?;
+            text(out, "annotation", &vm.annotation)?;
+            let disks = vm.disks.iter().map(|disk| {
+                format!("{{ path = {}, controller = {} }}", quoted(disk.target()), quoted(disk.controller))
+            });
+            list(out, "disks", disks)?;
+        }
+        for vapp in &self.vapps {
+            writeln!(out, "\n[vapp.{}]", key(&vapp.name))?;
+            list(out, "vms", vapp.vms.iter().map(quoted))?;
+        }
+        Ok(())
+    }
+}
+
+fn quoted(value: impl fmt::Display) -> String {
+    Value::from(value.to_string()).decorated("", "").to_string()
 }
 
 fn text(out: &mut fmt::Formatter<'_>, key: &str, value: impl fmt::Display) -> fmt::Result {
-    writeln!(out, "{key} = {}", Value::from(value.to_string()).decorated("", ""))
+    writeln!(out, "{key} = {}", quoted(value))
+}
+
+/// A list with one element on each line.
+fn list(out: &mut fmt::Formatter<'_>, key: &str, elements: impl Iterator<Item = String>) -> fmt::Result {
+    writeln!(out, "{key} = [")?;
+    for element in elements {
+        writeln!(out, "    {element},")?;
+    }
+    writeln!(out, "]")
 }
 
 /// A section's name, in quotes where TOML wants them.

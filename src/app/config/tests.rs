@@ -28,6 +28,9 @@ fn without_configuration_everything_is_on_loopback_and_in_the_state_directory() 
     assert_eq!((resolved.lease.timeout_s, resolved.lease.stall_timeout_s), (300, 60));
     assert_eq!((resolved.data.threads, resolved.data.memory_mib), (0, 64));
     assert_eq!((resolved.lease.max_rate_bytes_per_s, resolved.data.max_rate_bytes_per_s), (0, 0));
+    assert_eq!((resolved.vsphere.enabled, resolved.vsphere.session_idle_s), (true, 1800));
+    assert_eq!((resolved.vsphere.api_version.as_str(), resolved.vsphere.network.as_str()), ("8.0.2.0", "VM Network"));
+    assert_eq!((resolved.vms, resolved.vapps), (vec![], vec![]));
     assert_eq!((resolved.tls, resolved.users, resolved.warnings), (None, vec![], vec![]));
 }
 
@@ -80,6 +83,10 @@ fn a_secret_file_holds_a_hash_or_a_password_and_is_private() {
     assert_eq!(user(&format!("{HASH}\n"), 0o600), Ok((Secret::Hash(HASH.to_owned()), 0)));
     assert_eq!(user("pa ss\nsecond line\n", 0o640), Ok((Secret::Plain("pa ss".to_owned()), 0)));
     assert_eq!(user("open", 0o644), Ok((Secret::Plain("open".to_owned()), 1)));
+    let mistakes = user("$argon2id$v=19$half\n", 0o600).unwrap_err();
+    assert!(mistakes[0].message.ends_with("secret is not an argon2id hash"), "not taken for a password: {mistakes:?}");
+    let mistakes = user(&HASH.replace("m=65536", "m=4000000"), 0o600).unwrap_err();
+    assert!(mistakes[0].message.contains("asks for 4000000 KiB"), "{mistakes:?}");
     let mistakes = user("\n", 0o600).unwrap_err();
     assert!(mistakes[0].message.ends_with("secret is empty"), "{mistakes:?}");
 }
@@ -105,7 +112,11 @@ fn what_is_shown_reads_back_as_the_same_settings() {
     fs::create_dir(scratch.path().join("a \"b\"")).unwrap();
     let text = "[listen]\nadvertise = \"ferry.example\"\nlease_urls = \"http\"\n[state]\ndir = \"state\"\n\
                 [lease]\nrenewal = \"bytes\"\nchecksum = \"sha256\"\nidle_timeout_s = 9\n[data]\nengine = \"blocking\"\n\
-                [datastore.\"two words\"]\npath = 'a \"b\"'\n";
+                [datastore.\"two words\"]\npath = 'a \"b\"'\n\
+                [vsphere]\nenabled = false\napi_version = \"7.0.3.0\"\nsession_idle_s = 7\nnetwork = \"LAN 1\"\n\
+                [vm.\"a b\"]\nguest = \"otherGuest\"\ncpus = 3\nmemory_mib = 512\nfirmware = \"efi\"\nannotation = \"x\\ny \\\"z\\\"\"\n\
+                disks = [\"[two words] a b.raw\", { controller = \"nvme\", path = \"[two words] c\" }]\n[vm.c]\n\
+                [vapp.\"the app\"]\nvms = [\"c\", \"a b\"]\n";
     let resolved = check_in(scratch.path(), text).unwrap();
     assert_eq!(check_in(Path::new("/elsewhere"), &resolved.to_string()).unwrap(), resolved);
 }
@@ -131,9 +142,33 @@ fn a_block_device_named_as_a_path_is_told_from_a_directory() {
     assert_eq!(resolved.datastores[0].backing, Backing::Device(device));
     let mistakes = check_in(Path::new(""), &text.replace("device =", "path =")).unwrap_err();
     assert_eq!(mistakes[0].remedy, "use `device` instead of `path`");
+
+    // A disk on it has no path, and one machine.
+    let resolved = check_in(Path::new(""), &format!("{text}[vm.a]\ndisks = [\"[d]\"]\n")).unwrap();
+    assert_eq!(resolved.vms[0].disks[0].target().to_string(), "[d]");
+    let mistakes =
+        check_in(Path::new(""), &format!("{text}[vm.a]\ndisks = [\"[d] x\", \"[d]\", \"[d] \"]\n")).unwrap_err();
+    let said: Vec<&str> = mistakes.iter().map(|mistake| mistake.message.as_str()).collect();
+    assert_eq!(said, ["datastore d is a block device, one disk", "[d]  is a disk of machine `a` already"]);
 }
 
 fn is_block(path: &Path) -> bool {
     use std::os::unix::fs::FileTypeExt;
     fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_block_device())
+}
+
+#[test]
+fn a_configured_machine_is_what_the_inventory_is_asked_for() {
+    let text = "[vsphere]\nnetwork = \"LAN\"\n[vm.web]\ndisks = [{ path = \"[default] a/b.raw\", controller = \"pvscsi\" }]\n\
+                [vapp.shop]\nvms = [\"web\"]\n";
+    let resolved = check_in(Path::new(""), text).unwrap();
+    let machine = resolved.vms[0].to_machine();
+    assert_eq!(
+        (machine.name.as_str(), machine.guest_id.as_str(), machine.firmware.as_str()),
+        ("web", "otherGuest64", "bios")
+    );
+    assert_eq!((machine.cpus, machine.memory_mib, machine.nics[0].network.as_str()), (1, 1024, "LAN"));
+    assert_eq!(machine.disks[0].target.to_string(), "[default] a/b.raw");
+    assert_eq!(machine.disks[0].controller, crate::inventory::ControllerKind::ParaVirtual);
+    assert_eq!(resolved.vapps[0].to_vapp().machines, ["web"]);
 }

@@ -152,6 +152,10 @@ impl Engine for Uring {
         file.is_cached(range)
     }
 
+    fn will_read_on(&self, file: &File) {
+        file.will_read_on();
+    }
+
     async fn sync(&self, file: &File) -> Result<(), DiskError> {
         loop {
             match self.0.ring.fsync(file).await {
@@ -210,7 +214,7 @@ impl Engine for Uring {
     }
 
     async fn splice_in(&self, socket: &RingSocket, pipe: &Pipe, limit: usize) -> Result<usize, DiskError> {
-        let moved = self.when(socket, libc::POLLIN, |fd| pipe.ends().fill_from_socket(fd, limit)).await;
+        let moved = self.when_bytes(socket, |fd| pipe.ends().fill_from_socket(fd, limit)).await;
         moved.map_err(DiskError::splice_in)
     }
 
@@ -342,7 +346,7 @@ impl Engine for Uring {
         length: usize,
         more: bool,
     ) -> Result<usize, Errno> {
-        self.when(socket, libc::POLLOUT, |fd| pipe.ends().empty_to_socket(fd, length, more)).await
+        socket.when_room(|fd| pipe.ends().empty_to_socket(fd, length, more)).await
     }
 
     async fn read_pipe_some(
@@ -358,17 +362,16 @@ impl Engine for Uring {
 }
 
 impl Uring {
-    /// Makes a non-blocking call on the socket, after waiting on the ring as often as needed.
-    async fn when<T>(
+    /// Makes a call that receives, and must not wait, after waiting on the ring for bytes as often as needed.
+    async fn when_bytes<T>(
         &self,
         socket: &RingSocket,
-        events: i16,
         operation: impl Fn(BorrowedFd<'_>) -> Result<T, Errno>,
     ) -> Result<T, Errno> {
         socket.stop_waiting()?;
         loop {
             match operation(socket.fd().as_fd()) {
-                Err(Errno::AGAIN) => self.0.ring.ready(socket.fd(), events).await?,
+                Err(Errno::AGAIN) => self.0.ring.ready(socket.fd(), libc::POLLIN).await?,
                 result => return result,
             }
         }

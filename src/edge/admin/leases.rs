@@ -52,6 +52,9 @@ pub(super) struct KeyValue {
 pub(super) struct Files {
     #[serde(default)]
     files: Vec<SourceFile>,
+    /// Probes only: seconds for each file.
+    #[serde(default)]
+    timeout: Option<i32>,
 }
 
 pub(super) async fn list(State(desk): State<Desk>, headers: HeaderMap) -> Json<Vec<LeaseView>> {
@@ -136,7 +139,7 @@ pub(super) async fn pull(
     Path(id): Path<LeaseId>,
     files: Result<Json<Files>, JsonRejection>,
 ) -> Result<Json<Value>, Problem> {
-    let task = desk.leases.pull(&id, body(files)?.files).await?;
+    let task = desk.leases.pull_from_urls(&id, body(files)?.files).await?;
     Ok(Json(json!({ "task": task })))
 }
 
@@ -145,7 +148,8 @@ pub(super) async fn probe(
     Path(id): Path<LeaseId>,
     files: Result<Json<Files>, JsonRejection>,
 ) -> Result<impl IntoResponse, Problem> {
-    Ok(Json(desk.leases.probe(&id, body(files)?.files).await?))
+    let Files { files, timeout } = body(files)?;
+    Ok(Json(desk.leases.probe_urls(&id, files, timeout).await?))
 }
 
 /// Puts scheme, host and port in front of the paths the driver made; clients that see `*` must know to replace it, so the

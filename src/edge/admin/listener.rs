@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
@@ -17,6 +20,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::stall::StallCut;
+use crate::edge::soap::Peer;
 use crate::limits::{ACCEPT_PAUSE_MS, CONTROL_CONNECTIONS_MAX, HANDSHAKE_MS, KEEP_ALIVE_MS};
 
 /// First byte of a TLS handshake record.
@@ -39,8 +43,8 @@ pub async fn serve(
             Some(_) = connections.join_next() => continue,
             _ = closing.wait_for(|closing| *closing) => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "accepting is paused");
                 tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
@@ -53,16 +57,35 @@ pub async fn serve(
         };
         let (router, acceptor, closing) = (router.clone(), acceptor.clone(), closing.clone());
         connections.spawn(async move {
-            welcome(stream, router, acceptor, allow_plain, closing).await;
+            let service = Door { router: TowerToHyperService::new(router), peer: Peer { address: peer, tls: false } };
+            welcome(stream, service, acceptor, allow_plain, closing).await;
             drop(seat);
         });
     }
     while connections.join_next().await.is_some() {}
 }
 
+/// The routes as one connection sees them: they learn where it comes from.
+#[derive(Clone)]
+struct Door {
+    router: TowerToHyperService<Router>,
+    peer: Peer,
+}
+
+impl Service<Request<Incoming>> for Door {
+    type Response = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Response;
+    type Error = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Error;
+    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.peer);
+        self.router.call(request)
+    }
+}
+
 async fn welcome(
     stream: TcpStream,
-    router: Router,
+    mut service: Door,
     acceptor: TlsAcceptor,
     allow_plain: bool,
     closing: watch::Receiver<bool>,
@@ -77,14 +100,15 @@ async fn welcome(
     }
     if first[0] != TLS_HANDSHAKE {
         if allow_plain {
-            speak(stream, router, closing).await;
+            speak(stream, service, closing).await;
         } else {
             refuse_plain(stream).await;
         }
         return;
     }
+    service.peer.tls = true;
     match timeout(limit, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => speak(stream, router, closing).await,
+        Ok(Ok(stream)) => speak(stream, service, closing).await,
         Ok(Err(error)) => tracing::debug!(%error, "control TLS handshake failed"),
         Err(_) => tracing::debug!("control TLS handshake took too long"),
     }
@@ -103,14 +127,14 @@ async fn refuse_plain(mut stream: TcpStream) {
     let _ = stream.shutdown().await;
 }
 
-async fn speak<S>(stream: S, router: Router, mut closing: watch::Receiver<bool>)
+async fn speak<S>(stream: S, service: Door, mut closing: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(KEEP_ALIVE_MS))
-        .serve_connection(TokioIo::new(StallCut::new(stream)), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(StallCut::new(stream)), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

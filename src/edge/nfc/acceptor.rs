@@ -142,6 +142,14 @@ pub async fn accept(listener: TcpListener, tls: bool, seating: Seating, mut clos
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn clients_are_asked_for_whole_pages() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        shape_segments(&listener);
+        let asked = SockRef::from(&listener).tcp_mss().unwrap();
+        assert!([SEGMENT_PAGES_BYTES, SEGMENT_PAGES_BYTES + TCP_TIMESTAMP_BYTES].contains(&asked), "{asked}");
+    }
+
     #[test]
     fn one_address_cannot_take_every_seat_and_gives_them_back() {
         let metrics = NfcMetrics::register(&prometheus::Registry::new()).unwrap();

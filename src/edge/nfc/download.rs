@@ -42,7 +42,7 @@ pub(super) async fn serve<E: Engine>(request: Request<'_, E>, channel: &mut Chan
     if grant.kind == Kind::Import {
         return offset(&request, channel, &grant).await;
     }
-    let plan = match egress::plan(&desk.dock, &grant, path.format).await {
+    let plan = match egress::plan(&desk.dock, &grant, path.format, channel.direct().is_some()).await {
         Ok(plan) => plan,
         Err(error) => {
             tracing::warn!(lease = %grant.lease, disk = grant.disk.name, %error, "download refused");

@@ -13,7 +13,13 @@ use crate::lease::{
 fn spec() -> LeaseSpec {
     let target = Target { datastore: "default".into(), path: "vm1/disk-0.raw".into(), form: Form::Raw };
     let disk = DiskSpec { name: "disk-0.vmdk".into(), capacity_bytes: Some(512), disk: true, target };
-    LeaseSpec { kind: Kind::Import, entity: "vm1".into(), disks: vec![disk], max_rate_bytes_per_s: Some(1 << 20) }
+    LeaseSpec {
+        kind: Kind::Import,
+        entity: "vm1".into(),
+        entity_ref: None,
+        disks: vec![disk],
+        max_rate_bytes_per_s: Some(1 << 20),
+    }
 }
 
 fn lease(id: &str) -> Lease {
@@ -86,11 +92,12 @@ fn a_damaged_record_is_named() {
 
 #[test]
 fn a_record_under_a_foreign_key_is_named() {
-    let stored = encode("lease/lease-2", &Record::Lease(lease("lease-1"))).unwrap();
-    let error = decode("lease/lease-2", &stored).unwrap_err();
-    assert!(error.to_string().contains("lease/lease-1"), "{error}");
-    let stored = encode("lease/lease-1", &Record::Lease(lease("lease-1"))).unwrap();
-    assert!(decode("lease/lease-2", &stored).is_err(), "the checksum covers the key");
+    let decode = |stored: &[u8]| frame::decode("lease/lease-2", stored, |record: &Record| record.key().to_string());
+    let stored = frame::encode("lease/lease-2", &Record::Lease(lease("lease-1"))).unwrap();
+    let error = decode(&stored).unwrap_err();
+    assert!(error.contains("lease/lease-1"), "{error}");
+    let stored = frame::encode("lease/lease-1", &Record::Lease(lease("lease-1"))).unwrap();
+    assert!(decode(&stored).is_err(), "the checksum covers the key");
 }
 
 #[test]

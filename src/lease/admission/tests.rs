@@ -15,7 +15,7 @@ fn disk(name: &str, path: &str) -> DiskSpec {
 }
 
 fn spec(kind: Kind, disks: Vec<DiskSpec>) -> LeaseSpec {
-    LeaseSpec { kind, entity: "vm1".into(), disks, max_rate_bytes_per_s: None }
+    LeaseSpec { kind, entity: "vm1".into(), entity_ref: None, disks, max_rate_bytes_per_s: None }
 }
 
 fn import(disks: Vec<DiskSpec>) -> LeaseSpec {
@@ -64,6 +64,8 @@ fn bad_names_and_paths_are_refused_by_property() {
         assert_eq!(refused_property(&import(vec![disk(name, "a.raw")])), "disks[0].name", "{name:?}");
         let entity = LeaseSpec { entity: name.into(), ..import(vec![disk("d", "a.raw")]) };
         assert_eq!(refused_property(&entity), "entity", "{name:?}");
+        let entity_ref = Some(EntityRef { kind: "VirtualMachine".into(), id: name.into() });
+        assert_eq!(refused_property(&LeaseSpec { entity_ref, ..import(Vec::new()) }), "entityRef.id", "{name:?}");
     }
     let deep = "d/".repeat(TARGET_PATH_BYTES / 2) + "a";
     for path in ["/a", "a/", "a//b", "../a", "a/../b", "a/..", "./a", "a/./b", "a\0", deep.as_str()] {
@@ -89,7 +91,7 @@ fn a_raw_import_needs_a_size_in_sectors() {
 
 #[test]
 fn number_and_names_of_disks() {
-    assert_eq!(refused_property(&import(Vec::new())), "disks");
+    assert_eq!(admit_lease(&import(Vec::new()), []), Ok(()), "a machine may have no disks");
     assert_eq!(refused_property(&import(vec![disk("a", "a"), disk("a", "b")])), "disks[1].name");
     assert_eq!(refused_property(&import(vec![disk("a", "a"), disk("b", "a")])), "disks[1].target");
     let many = (0..=DISKS_PER_LEASE).map(|n| disk(&n.to_string(), &n.to_string())).collect();

@@ -11,6 +11,7 @@ use crate::lease::admission;
 use crate::lease::deadline::Pace;
 use crate::lease::fault::Fault;
 use crate::lease::grant::{Denied, Flow, Grant, GrantRequest, Purpose};
+use crate::lease::handle::Changed;
 use crate::lease::holding::Holding;
 use crate::lease::id::{LeaseId, TaskId};
 use crate::lease::mailbox::{Reply, TransferRef};
@@ -49,14 +50,21 @@ impl Table {
     pub fn progress(&mut self, id: &LeaseId, percent: i32) -> Result<(), Fault> {
         let (now, timeouts, wall_ms) = (self.now, self.timeouts, self.wall_ms());
         let entry = self.entry(id)?;
+        let before = entry.lease.transfer_percent();
         entry.lease.progress(percent)?;
+        let moved = entry.lease.transfer_percent() != before;
         let renewed = entry.watch.client(now, &timeouts);
         let task = entry.lease.task().clone();
         if renewed {
             self.metrics.renewals.with_label_values(&["client"]).inc();
         }
-        if let (Some(task), Some(entry)) = (self.tasks.get_mut(&task), self.leases.get(id)) {
-            task.follow(&entry.lease, wall_ms);
+        if moved {
+            self.noticed.insert(Changed::Lease(id.clone()));
+        }
+        if let (Some(row), Some(entry)) = (self.tasks.get_mut(&task), self.leases.get(id))
+            && row.follow(&entry.lease, wall_ms)
+        {
+            self.noticed.insert(Changed::Task(task));
         }
         Ok(())
     }
@@ -66,6 +74,12 @@ impl Table {
     pub fn complete(&mut self, id: &LeaseId, reply: Reply<()>) {
         let (now, timeouts) = (self.now, self.timeouts);
         match self.entry(id) {
+            Ok(entry) if entry.pull.is_some() => {
+                self.answer(
+                    reply,
+                    Err(Fault::InvalidState { reason: "the lease is still fetching its disks".to_owned() }),
+                );
+            }
             Ok(entry) => {
                 entry.watch.client(now, &timeouts);
                 entry.waiting.completes.push(reply);
@@ -112,12 +126,6 @@ impl Table {
         Ok(())
     }
 
-    /// Pull mode: refused by state first, then because it does not exist.
-    pub fn refuse_pull<T>(&mut self, id: &LeaseId) -> Result<T, Fault> {
-        self.entry(id)?.lease.may_pull()?;
-        Err(Fault::NotSupported { reason: "this server has no pull mode".to_owned() })
-    }
-
     pub fn task_info(&mut self, id: &TaskId) -> Result<TaskInfo, Fault> {
         Ok(self.task(id)?.info())
     }
@@ -129,14 +137,27 @@ impl Table {
     pub fn cancel_task(&mut self, id: &TaskId) -> Result<(), Fault> {
         let task = self.task(id)?;
         task.may_cancel()?;
-        let lease = task.lease().clone();
-        self.fail(&lease, Cause::Canceled, Fault::RequestCanceled)
+        if let Some(lease) = task.lease().cloned() {
+            return self.fail(&lease, Cause::Canceled, Fault::RequestCanceled);
+        }
+        let pulled = task.pulled_lease().cloned();
+        if task.cancel()? {
+            self.touch_chore(id);
+        }
+        if let Some(lease) = pulled {
+            self.stop_pull(&lease, id);
+        }
+        Ok(())
     }
 
     pub fn update_task_progress(&mut self, id: &TaskId, percent_done: i32) -> Result<(), Fault> {
         let task = self.task(id)?;
         let percent = task.update_progress(percent_done)?;
-        let lease = task.lease().clone();
+        let Some(lease) = task.lease().cloned() else {
+            // Not journaled: after a restart the task is in error.
+            self.noticed.insert(Changed::Task(id.clone()));
+            return Ok(());
+        };
         self.entry(&lease)?.lease.progress(i32::from(percent))?;
         self.touch_task(id);
         self.touch(&lease);
@@ -152,7 +173,7 @@ impl Table {
     ) -> Result<(), Fault> {
         let wall_ms = self.wall_ms();
         self.task(id)?.set_state(state, result, fault, wall_ms)?;
-        self.touch_task(id);
+        self.touch_chore(id);
         Ok(())
     }
 
@@ -232,7 +253,7 @@ impl Table {
         }
     }
 
-    fn task(&mut self, id: &TaskId) -> Result<&mut Task, Fault> {
+    pub(super) fn task(&mut self, id: &TaskId) -> Result<&mut Task, Fault> {
         self.tasks.get_mut(id).ok_or_else(|| Fault::ManagedObjectNotFound { obj: id.to_string() })
     }
 
@@ -257,9 +278,7 @@ impl Table {
 
     /// Checks a new lease, enters it and has its targets prepared.
     fn admit(&mut self, spec: LeaseSpec, owner: Option<String>) -> Result<LeaseId, Fault> {
-        if self.drain.is_some() {
-            return Err(Fault::InvalidState { reason: "the server is shutting down".to_owned() });
-        }
+        self.refuse_when_closing()?;
         let holders = self.leases.values().filter(|entry| entry.holds_targets()).map(|entry| &entry.lease);
         admission::admit_lease(&spec, holders)?;
         admission::admit_rate(&spec, self.timeouts.min_rate_bytes_per_s)?;
@@ -272,6 +291,13 @@ impl Table {
         self.touch(&id);
         self.begin_job(Job::Prepare { lease: id.clone(), spec });
         Ok(id)
+    }
+
+    pub(super) fn refuse_when_closing(&self) -> Result<(), Fault> {
+        match self.drain {
+            Some(_) => Err(Fault::InvalidState { reason: "the server is shutting down".to_owned() }),
+            None => Ok(()),
+        }
     }
 
     /// Forgets the lease that ended first when the table is full.

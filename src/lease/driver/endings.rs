@@ -18,6 +18,7 @@ impl Table {
         match event {
             Event::Prepared { lease, result } => self.prepared(&lease, result),
             Event::Removed { lease, result } => self.removed(&lease, result),
+            Event::Pulled { lease, task, result } => self.pulled(&lease, &task, result),
             Event::Checkpoint { transfer, partial, reply } => {
                 let result = self.note(&transfer, |lease, disk| lease.checkpoint(disk, partial));
                 self.answer(reply, result);
@@ -32,6 +33,7 @@ impl Table {
                     self.answer(reply, result);
                 }
                 self.clean_up_again(&transfer.lease);
+                self.try_end_pull(&transfer.lease);
                 self.try_complete(&transfer.lease);
                 self.try_manifest(&transfer.lease);
                 self.clean_up(&transfer.lease);
@@ -106,6 +108,7 @@ impl Table {
         for flow in flows {
             self.cut(flow, fault.clone());
         }
+        self.drop_pull(id, &fault);
         self.touch(id);
         self.try_complete(id);
         self.clean_up(id);

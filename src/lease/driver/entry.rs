@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::pulls::Pull;
 use crate::lease::deadline::{Activity, Due, Moment, Pace, Slow, Timeouts, Watch};
 use crate::lease::fault::Fault;
 use crate::lease::grant::{Flow, Local, Purpose};
@@ -19,6 +20,8 @@ pub struct Entry {
     pub watch: Watch,
     /// Transfers under a grant, by number.
     pub open: BTreeMap<u64, Open>,
+    /// The lease fetches its disks itself.
+    pub pull: Option<Pull>,
     pub work: Work,
     pub waiting: Waiting,
     /// State under which the metrics count this lease.
@@ -93,7 +96,15 @@ impl Entry {
             State::Done(_) | State::Error(_) => Work::Over { since: now },
         };
         let counted = LeaseState::of(lease.state());
-        Self { lease, watch: Watch::new(now), open: BTreeMap::new(), work, waiting: Waiting::default(), counted }
+        Self {
+            lease,
+            watch: Watch::new(now),
+            open: BTreeMap::new(),
+            pull: None,
+            work,
+            waiting: Waiting::default(),
+            counted,
+        }
     }
 
     /// Whether the lease keeps others away from its targets.
@@ -113,7 +124,12 @@ impl Entry {
     pub fn look(&mut self, now: Moment, timeouts: &Timeouts, metrics: &LeaseMetrics) -> Option<Verdict> {
         match self.work {
             Work::Preparing | Work::Removing => None,
-            Work::Watching => self.look_at_transfers(now, timeouts, metrics).or_else(|| self.overdue(now, timeouts)),
+            Work::Watching => {
+                if self.pull.is_some() {
+                    self.watch.kept(now);
+                }
+                self.look_at_transfers(now, timeouts, metrics).or_else(|| self.overdue(now, timeouts))
+            }
             Work::Draining { until } => (now >= until).then_some(Verdict::CleanUp),
             Work::Retrying { at } => (now >= at).then_some(Verdict::CleanUp),
             Work::Over { since } => {
@@ -172,7 +188,7 @@ impl Entry {
     }
 
     fn activity(&self) -> Activity {
-        Activity { open: !self.open.is_empty(), missing: self.lease.missing().next().is_some() }
+        Activity { open: !self.open.is_empty() || self.pull.is_some(), missing: self.lease.missing().next().is_some() }
     }
 }
 

@@ -9,16 +9,19 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::batch::{Batch, Job};
+use super::chores::Chore;
 use super::entry::{Entry, Verdict};
 use crate::lease::deadline::{Moment, Timeouts};
 use crate::lease::fault::Fault;
 use crate::lease::grant::{Flow, Outcome, Purpose};
+use crate::lease::handle::Changed;
 use crate::lease::id::{LeaseId, Secret, TaskId, Tickets};
 use crate::lease::journal::{Change, Key, Record};
 use crate::lease::mailbox::{Event, Reply};
 use crate::lease::metrics::LeaseMetrics;
 use crate::lease::objects::Objects;
-use crate::lease::spec::ChecksumType;
+use crate::lease::pull::Puller;
+use crate::lease::spec::{ChecksumType, Kind};
 use crate::lease::state::{Cause, Lease};
 use crate::lease::task::Task;
 use crate::lease::view::{LeaseState, LeaseView};
@@ -30,11 +33,15 @@ pub struct Table {
     /// Rate limit of a lease that was given none of its own; 0 is none.
     pub(super) max_rate_bytes_per_s: u64,
     pub(super) secret: Secret,
+    /// Whoever fetches for leases in pull mode; without one there is none.
+    pub(super) puller: Option<Arc<dyn Puller>>,
     pub(super) metrics: LeaseMetrics,
     /// Given to grants, so that they can report.
     pub(super) events: mpsc::UnboundedSender<Event>,
     pub(super) leases: BTreeMap<LeaseId, Entry>,
     pub(super) tasks: BTreeMap<TaskId, Task>,
+    /// Those of the tasks that no lease ends.
+    pub(super) chores: BTreeMap<TaskId, Chore>,
     pub(super) tickets: Tickets,
     /// Number of the next transfer.
     pub(super) next_transfer: u64,
@@ -44,6 +51,8 @@ pub struct Table {
     /// Time of the turn under way.
     pub(super) now: Moment,
     pub(super) effects: Batch,
+    /// What has changed visibly without changing a record.
+    pub(super) noticed: BTreeSet<Changed>,
     wall_clock_ms: fn() -> u64,
     /// Records the turn has changed, created or removed.
     dirty: BTreeSet<Key>,
@@ -63,6 +72,7 @@ impl Table {
         checksum_type: ChecksumType,
         max_rate_bytes_per_s: u64,
         secret: Secret,
+        puller: Option<Arc<dyn Puller>>,
         wall_clock_ms: fn() -> u64,
         metrics: LeaseMetrics,
         events: mpsc::UnboundedSender<Event>,
@@ -76,16 +86,19 @@ impl Table {
             checksum_type,
             max_rate_bytes_per_s,
             secret,
+            puller,
             metrics,
             events,
             leases: BTreeMap::new(),
             tasks: BTreeMap::new(),
+            chores: BTreeMap::new(),
             tickets: Tickets::default(),
             next_transfer: 0,
             open_transfers: 0,
             drain: None,
             now: Moment::default(),
             effects: Batch::default(),
+            noticed: BTreeSet::new(),
             wall_clock_ms,
             dirty: BTreeSet::new(),
             wake: Moment::from_ms(u64::MAX),
@@ -93,12 +106,14 @@ impl Table {
     }
 
     /// Takes up what the journal holds. A lease that was being prepared fails; one that was being cleaned is due for it at
-    /// once; a ready one goes on with its full time, without transfers; what was being published is. Blocks on storage.
+    /// once; a ready one goes on with its full time, without transfers; what was being published is. A task that no lease ends
+    /// fails. Blocks on storage.
     pub fn recover(&mut self, records: Vec<Record>, objects: &dyn Objects) {
         let mut leases = Vec::new();
         for record in records {
             match record {
                 Record::Lease(lease) => leases.push(lease),
+                Record::Task(task) if task.lease().is_none() => self.recover_chore(task),
                 Record::Task(task) => _ = self.tasks.insert(task.id().clone(), task),
             }
         }
@@ -134,6 +149,8 @@ impl Table {
                 Verdict::Forget => self.forget(&id),
             }
         }
+        self.look_at_pulls();
+        self.look_at_chores();
         self.look_at_drain();
     }
 
@@ -149,8 +166,19 @@ impl Table {
     /// Ends a turn: hands out its effects.
     pub fn end_turn(&mut self) -> Batch {
         let mut batch = std::mem::take(&mut self.effects);
-        batch.changes = std::mem::take(&mut self.dirty).into_iter().map(|key| self.change(key)).collect();
+        let dirty = std::mem::take(&mut self.dirty);
+        batch.changed = self.take_noticed();
+        batch.changed.extend(dirty.iter().map(|key| match key {
+            Key::Lease(id) => Changed::Lease(id.clone()),
+            Key::Task(id) => Changed::Task(id.clone()),
+        }));
+        batch.changes = dirty.into_iter().map(|key| self.change(key)).collect();
         batch
+    }
+
+    /// What has changed since the last time this was asked, without changing a record.
+    pub fn take_noticed(&mut self) -> BTreeSet<Changed> {
+        std::mem::take(&mut self.noticed)
     }
 
     /// When the next turn has to begin even if nothing arrives.
@@ -235,6 +263,10 @@ impl Table {
     pub(super) fn view_of(&self, entry: &Entry) -> LeaseView {
         let ticket = self.secret.ticket(entry.lease.id());
         let mut view = LeaseView::of(&entry.lease, &ticket, self.timeouts.timeout_ms);
+        view.capabilities.pull_mode_supported = self.puller.is_some() && view.kind == Kind::Import;
+        if entry.pull.is_some() {
+            view.mode = "pull";
+        }
         let max_rate = entry.lease.spec().max_rate_bytes_per_s.unwrap_or(self.max_rate_bytes_per_s);
         view.max_rate_bytes_per_s = Some(max_rate).filter(|rate| *rate > 0);
         for open in entry.open.values() {

@@ -36,8 +36,18 @@ impl Stage {
 
     /// A driver that finds a journal.
     pub fn on(journal: Memory, storage: Arc<Storage>, timeouts: Timeouts) -> Self {
+        Self::fetching(journal, storage, timeouts, None)
+    }
+
+    /// A driver that finds a journal, with pull mode if there is somebody to fetch.
+    pub fn fetching(
+        journal: Memory,
+        storage: Arc<Storage>,
+        timeouts: Timeouts,
+        puller: Option<Arc<dyn Puller>>,
+    ) -> Self {
         let registry = Registry::new();
-        let settings = Settings { timeouts, ..settings() };
+        let settings = Settings { timeouts, puller, ..settings() };
         let metrics = LeaseMetrics::register(&registry).unwrap();
         let leases = Driver::start(settings, Box::new(journal.clone()), storage.clone(), metrics).unwrap();
         Self { leases, storage, journal, registry }
@@ -136,7 +146,13 @@ pub(super) fn spec(kind: Kind, entity: &str, disks: usize) -> LeaseSpec {
         disk: true,
         target: Target { datastore: "default".into(), path: format!("{entity}/disk-{n}.raw"), form: Form::Raw },
     };
-    LeaseSpec { kind, entity: entity.into(), disks: (0..disks).map(disk).collect(), max_rate_bytes_per_s: None }
+    LeaseSpec {
+        kind,
+        entity: entity.into(),
+        entity_ref: None,
+        disks: (0..disks).map(disk).collect(),
+        max_rate_bytes_per_s: None,
+    }
 }
 
 pub(super) fn request(view: &LeaseView, disk: usize, purpose: Purpose) -> GrantRequest {
@@ -323,13 +339,13 @@ async fn a_lease_takes_its_checksum_type_until_a_transfer_starts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pull_mode_is_refused_and_strangers_are_not_found() {
+async fn pull_mode_needs_somebody_to_fetch_and_strangers_are_not_found() {
     let stage = Stage::new();
     let view = stage.import(1).await;
-    assert!(matches!(stage.leases.pull(&view.id, Vec::new()).await, Err(Fault::NotSupported { .. })));
-    assert!(matches!(stage.leases.probe(&view.id, Vec::new()).await, Err(Fault::NotSupported { .. })));
+    assert!(matches!(stage.leases.pull_from_urls(&view.id, Vec::new()).await, Err(Fault::NotSupported { .. })));
+    assert!(matches!(stage.leases.probe_urls(&view.id, Vec::new(), None).await, Err(Fault::NotSupported { .. })));
     stage.leases.abort(&view.id, None).await.unwrap();
-    assert!(matches!(stage.leases.pull(&view.id, Vec::new()).await, Err(Fault::InvalidState { .. })));
+    assert!(matches!(stage.leases.pull_from_urls(&view.id, Vec::new()).await, Err(Fault::InvalidState { .. })));
     let missing = |obj: &str| Fault::ManagedObjectNotFound { obj: obj.to_owned() };
     assert_eq!(stage.leases.progress(&"lease-0".into(), 1).await, Err(missing("lease-0")));
     assert_eq!(stage.leases.complete(&"lease-0".into()).await, Err(missing("lease-0")));
@@ -375,6 +391,52 @@ async fn shutdown_does_not_wait_for_ever() {
     let started = Instant::now();
     assert!(!stage.leases.shutdown().await);
     assert_eq!(started.elapsed().as_millis(), u128::from(crate::limits::DRAIN_MS));
+}
+
+/// Everything that was told so far.
+fn told(news: &mut broadcast::Receiver<Changed>) -> Vec<Changed> {
+    std::iter::from_fn(|| news.try_recv().ok()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_watches_is_told_what_changed_and_nothing_else() {
+    let stage = Stage::new();
+    let mut news = stage.leases.changes();
+    let view = stage.import(1).await;
+    let (lease, task) = (Changed::Lease(view.id.clone()), Changed::Task(view.task.clone()));
+    assert_eq!(told(&mut news).first(), Some(&lease));
+    stage.leases.progress(&view.id, 40).await.unwrap();
+    pass(1).await;
+    assert_eq!(told(&mut news), [lease.clone(), task.clone()]);
+    stage.leases.progress(&view.id, 40).await.unwrap();
+    stage.leases.get(&view.id).await.unwrap();
+    pass(1_000).await;
+    assert_eq!(told(&mut news), [], "nothing has changed");
+    stage.leases.set_task_description(&view.task, LocalizableMessage { key: "k".into(), message: None }).await.unwrap();
+    assert_eq!(told(&mut news), std::slice::from_ref(&task));
+    let before_abort = stage.leases.changes();
+    stage.leases.abort(&view.id, None).await.unwrap();
+    assert!(told(&mut news).contains(&lease));
+    pass(crate::limits::ENDED_LEASE_MS + 1_000).await;
+    assert!(stage.leases.get(&view.id).await.is_err());
+    assert_eq!(told(&mut news), [lease, task], "forgotten");
+    drop(before_abort);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_is_told_when_it_can_be_read_and_a_slow_listener_holds_nobody_up() {
+    let stage = Stage::new();
+    let (mut news, mut slow) = (stage.leases.changes(), stage.leases.changes());
+    let view = stage.import(1).await;
+    told(&mut news);
+    for round in 0..=crate::limits::LEASE_NEWS {
+        let percent = i32::try_from(round % 100).unwrap() + 1;
+        stage.leases.progress(&view.id, percent).await.unwrap();
+        assert_eq!(news.recv().await, Ok(Changed::Lease(view.id.clone())));
+        assert_eq!(i32::from(stage.leases.get(&view.id).await.unwrap().transfer_progress), percent);
+        assert_eq!(news.recv().await, Ok(Changed::Task(view.task.clone())));
+    }
+    assert!(matches!(slow.try_recv(), Err(broadcast::error::TryRecvError::Lagged(_))));
 }
 
 /// A journal that counts its commits and fails when it is told to.

@@ -12,7 +12,13 @@ fn spec(kind: Kind, disks: usize) -> LeaseSpec {
         disk: true,
         target: Target { datastore: "default".into(), path: format!("vm1/disk-{n}.raw"), form: Form::Raw },
     };
-    LeaseSpec { kind, entity: "vm1".into(), disks: (0..disks).map(disk).collect(), max_rate_bytes_per_s: None }
+    LeaseSpec {
+        kind,
+        entity: "vm1".into(),
+        entity_ref: None,
+        disks: (0..disks).map(disk).collect(),
+        max_rate_bytes_per_s: None,
+    }
 }
 
 fn lease(kind: Kind, disks: usize) -> Lease {

@@ -4,7 +4,13 @@ use super::*;
 use crate::lease::spec::LeaseSpec;
 
 fn lease() -> Lease {
-    let spec = LeaseSpec { kind: Kind::Import, entity: "vm1".into(), disks: Vec::new(), max_rate_bytes_per_s: None };
+    let spec = LeaseSpec {
+        kind: Kind::Import,
+        entity: "vm1".into(),
+        entity_ref: Some(EntityRef { kind: "VirtualMachine".into(), id: "vm-1".into() }),
+        disks: Vec::new(),
+        max_rate_bytes_per_s: None,
+    };
     Lease::new("lease-1".into(), "task-1".into(), spec, Some("backup".into()))
 }
 
@@ -29,7 +35,8 @@ fn is_invalid_state<T>(result: Result<T, Fault>) -> bool {
 #[test]
 fn a_new_task_runs() {
     let info = task().info();
-    assert_eq!((info.state, info.progress, info.name), (TaskState::Running, Some(0), "ImportVAppLRO"));
+    assert_eq!((info.state, info.progress, info.name.as_str()), (TaskState::Running, Some(0), "ImportVAppLRO"));
+    assert_eq!((info.lease, info.entity_ref.unwrap().id.as_str()), (Some("lease-1".into()), "vm-1"));
     assert_eq!(info.reason.user_name, "backup");
     assert_eq!(info.queue_time, "1970-01-01T00:00:01.000Z");
     assert_eq!(info.complete_time, None);
@@ -124,5 +131,62 @@ fn times_are_rfc_3339() {
         (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
     ] {
         assert_eq!(rfc3339(wall_ms), text);
+    }
+}
+
+fn work(cancelable: bool) -> Task {
+    let spec = TaskSpec {
+        name: "Destroy_Task".into(),
+        description_id: "VirtualMachine.destroy".into(),
+        entity: Some(EntityRef { kind: "VirtualMachine".into(), id: "vm-7".into() }),
+        entity_name: "web".into(),
+        user: Some("backup".into()),
+        cancelable,
+    };
+    Task::work("task-2".into(), spec, 1_000)
+}
+
+#[test]
+fn a_task_without_a_lease_shows_what_it_was_begun_with() {
+    let info = work(true).info();
+    assert_eq!((info.name.as_str(), info.description_id.as_str()), ("Destroy_Task", "VirtualMachine.destroy"));
+    assert_eq!((info.lease, info.entity.as_str(), info.entity_name.as_str()), (None, "web", "web"));
+    assert_eq!((info.state, info.reason.user_name.as_str()), (TaskState::Running, "backup"));
+}
+
+#[test]
+fn cancelling_leaves_the_end_to_the_worker() {
+    let mut task = work(true);
+    task.update_progress(30).unwrap();
+    assert_eq!(task.cancel(), Ok(true));
+    assert_eq!(task.cancel(), Ok(false), "many requests are one");
+    let info = task.info();
+    assert_eq!((info.state, info.cancelled, info.progress), (TaskState::Running, true, Some(30)));
+    task.update_progress(40).unwrap();
+    task.set_state(TaskState::Running, None, None, 1_500).unwrap();
+    assert!(task.info().cancelled, "the request is not forgotten");
+    let mut too_late = task.clone();
+    too_late.end(Ok(Some(Value::from(1))), 2_000).unwrap();
+    assert_eq!((too_late.info().state, too_late.info().cancelled), (TaskState::Success, false));
+    task.end(Err(Fault::RequestCanceled), 2_000).unwrap();
+    let info = task.info();
+    assert_eq!(
+        (info.state, info.cancelled, info.error.unwrap().fault),
+        (TaskState::Error, true, Fault::RequestCanceled)
+    );
+    assert!(is_invalid_state(task.cancel()) && is_invalid_state(task.end(Ok(None), 3_000)));
+    assert!(matches!(work(false).cancel(), Err(Fault::NotSupported { .. })));
+}
+
+#[test]
+fn records_of_older_journals_read_back() {
+    let old = r#"{"id":"task-1","lease":"lease-1","kind":"export","entity":"vm1","user":null,"cancelable":true,
+        "description":null,"phase":{"state":"running","percent":7},"queuedMs":1,"startedMs":2,"completedMs":null}"#;
+    let task: Task = serde_json::from_str(old).unwrap();
+    assert_eq!(task.lease(), Some(&"lease-1".into()));
+    assert_eq!((task.info().name.as_str(), task.info().progress), ("ExportVAppLRO", Some(7)));
+    for task in [task, work(true)] {
+        let stored = serde_json::to_string(&task).unwrap();
+        assert_eq!(serde_json::from_str::<Task>(&stored).unwrap(), task, "{stored}");
     }
 }

@@ -10,7 +10,7 @@ use futures_util::future::join;
 
 use super::super::budget::Reservation;
 use super::super::digest::Digest;
-use super::super::dock::storage;
+use super::super::dock::{UnderWay, storage};
 use super::super::error::TransferError;
 use super::super::flight::Flight;
 use super::super::way::Trail;
@@ -97,7 +97,7 @@ struct Load<E: Engine> {
 }
 
 /// Splices the part; `false`, with nothing sent, when the source gives no splice. Past the page cache several pipes are filled at
-/// once, because each waits for the disk.
+/// once, because each waits for the disk; through it the kernel reads ahead.
 async fn splice_body<E: Engine, O: Outlet<E>>(
     run: &Run<'_, E>,
     socket: &E::Socket,
@@ -106,6 +106,7 @@ async fn splice_body<E: Engine, O: Outlet<E>>(
 ) -> Result<bool, TransferError> {
     let depth = if run.dock.engine.is_direct(&run.plan.file) { SPLICE_DEPTH } else { 2 };
     let mut loads = Flight::new(depth);
+    let under_way = run.dock.under_way();
     let mut spare = Vec::new();
     let mut next_bytes = part.start;
     let (mut result, mut has_sent) = (Ok(true), false);
@@ -130,7 +131,7 @@ async fn splice_body<E: Engine, O: Outlet<E>>(
             Err(error) => Err(error),
             Ok(load) => {
                 has_sent = true;
-                let sent = loads.alongside(send_load(run, socket, load, part.clone(), outlet)).await;
+                let sent = loads.alongside(send_load(run, socket, load, part.clone(), outlet, &under_way)).await;
                 sent.map(|pipe| {
                     spare.push(pipe);
                     true
@@ -161,26 +162,33 @@ async fn send_load<E: Engine, O: Outlet<E>>(
     mut loaded: Load<E>,
     part: Range<u64>,
     outlet: &mut O,
+    under_way: &UnderWay,
 ) -> Result<E::Pipe, TransferError> {
     loop {
-        let Load { pipe, piece, held } = loaded;
-        run.pace.acquire_all(held as u64).await;
-        let next_bytes = piece.start + held as u64;
+        let turn = loaded.held.min(under_way.turn_bytes());
+        run.pace.acquire_all(turn as u64).await;
+        let next_bytes = loaded.piece.start + turn as u64;
         if next_bytes == part.end {
             run.flow.reach_end();
         }
-        let sent = run.dock.engine.splice_out(&pipe, socket, held, next_bytes < part.end).await;
-        sent.map_err(|error| gone(run, error, piece.start - part.start))?;
-        outlet.advance(held as u64);
-        run.flow.add(held as u64);
-        run.dock.metrics.out_spliced_bytes.inc_by(held as u64);
+        let sent = run.dock.engine.splice_out(&loaded.pipe, socket, turn, next_bytes < part.end).await;
+        sent.map_err(|error| gone(run, error, loaded.piece.start - part.start))?;
+        outlet.advance(turn as u64);
+        run.flow.add(turn as u64);
+        run.dock.metrics.out_spliced_bytes.inc_by(turn as u64);
         if run.flow.is_cancelled() {
             return Err(TransferError::Disconnected { offset_bytes: next_bytes - part.start });
         }
-        if next_bytes == piece.end {
-            return Ok(pipe);
+        if next_bytes == loaded.piece.end {
+            return Ok(loaded.pipe);
         }
-        loaded = load(run, pipe, next_bytes..piece.end).await?;
+        loaded.piece.start = next_bytes;
+        loaded.held -= turn;
+        if loaded.held == 0 {
+            loaded = load(run, loaded.pipe, loaded.piece).await?;
+        } else {
+            tokio::task::yield_now().await;
+        }
     }
 }
 

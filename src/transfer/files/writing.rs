@@ -80,6 +80,27 @@ impl Files {
     }
 }
 
+impl Files {
+    /// Makes a file of zeros that takes no room, and the directories above it.
+    ///
+    /// # Errors
+    /// `FileAlreadyExists`; `FileLocked` as for [`Files::write`]; and what the storage says.
+    pub async fn make_sparse(&self, at: &DatastorePath, length_bytes: u64) -> Result<(), Fault> {
+        let (place, tag) = (named(at)?, self.tag());
+        let _claim = self.claim(&[&place])?;
+        self.check(&place, Wish::Change).await?;
+        let (inner, at) = (self.0.clone(), at.clone());
+        let made = tokio::task::spawn_blocking(move || {
+            let part = Part::begin(&inner.space, &place, &tag, true)?;
+            part.file.set_length(length_bytes)?;
+            part.file.sync()?;
+            part.publish(false)
+        });
+        let made = made.await.map_err(|_| ending())?;
+        made.map_err(|error| fault_at(&at.to_string(), at.datastore(), error))
+    }
+}
+
 /// Hands the stream to the thread that writes. When that has given up, its own error counts.
 async fn pump<E>(body: impl Stream<Item = Result<Bytes, E>>, pieces: mpsc::Sender<Piece>) -> Result<(), (u64, E)> {
     let mut body = std::pin::pin!(body);

@@ -84,6 +84,8 @@ check_idle_close_notify_frees_connection() {
 # TLS 1.3 lets a client change its keys at any time. Going on and closing are both right; hanging is not.
 check_key_update_does_not_hang() {
     use main
+    # A client that has been closed on takes no more of what it is told.
+    trap '' PIPE
     cp "$(blob 4)" "$store/update.bin"
     export_file update.bin
     rm -f "$state_dir/fifo"
@@ -93,8 +95,10 @@ check_key_update_does_not_hang() {
     exec 4>"$state_dir/fifo"
     wait_until 10 "the handshake" grep -q 'Verify return code' "$state_dir/update"
     sleep 0.5
+    # What the client sends with its new keys, its goodbye for instance, the kernel cannot decrypt.
+    : >"$state_dir/changed_keys"
     echo K >&4
-    wait_until 10 "openssl's key update" grep -q '^KEYUPDATE' "$state_dir/update"
+    wait_until 20 "openssl's key update" grep -q '^KEYUPDATE' "$state_dir/update"
     request HEAD >&4 2>/dev/null || true
     answered_or_ended() { grep -q 'HTTP/1.1 200' "$state_dir/update" || ! kill -0 $client 2>/dev/null; }
     wait_until 10 "an answer, or the end, after a key update" answered_or_ended

@@ -46,12 +46,25 @@ flaky_sectors() { cat /sys/block/nvme1n1/size; }
 flaky_fails() { flaky_table "0 $(flaky_sectors) flakey /dev/nvme1n1 0 0 3600 1 error_writes"; }
 flaky_works() { flaky_table "0 $(flaky_sectors) linear /dev/nvme1n1 0"; }
 
+# import_flaky <bytes> [seconds]: as soon as nobody holds the disk.
+import_flaky() {
+    flaky_leased() { (import_disk flaky "$1" && echo "$id $url" >"$state_dir/flaky.lease") 2>/dev/null; }
+    wait_until "${2-15}" "a lease on the disk that had failed" flaky_leased "$1"
+    read -r id url <"$state_dir/flaky.lease"
+}
+# What was stored while the disk failed is erased when it ends; if that fails too, once more after half a minute.
+let_go() {
+    use main
+    import_flaky $((1 << 20)) 50
+    abort
+}
+
 # failing_disk <plain or tls>
 failing_disk() {
     use main
     local from client status fault
     flaky_works
-    import_disk flaky $((64 << 20))
+    import_flaky $((64 << 20))
     # Whatever comes of it, the next check finds a disk that works and that nobody holds.
     trap 'flaky_works; abort' EXIT
     from=$url
@@ -70,12 +83,14 @@ failing_disk() {
     echo "$status; $fault"
 }
 check_failing_disk_plain() { failing_disk plain; }
+check_failing_disk_is_let_go() { let_go; }
 check_failing_disk_tls() { failing_disk tls; }
+check_failing_disk_is_let_go_again() { let_go; }
 
 check_failing_disk_works_again() {
     use main
     flaky_works
-    import_disk flaky $((16 << 20))
+    import_flaky $((16 << 20))
     upload "$(blob 16)" "$url"
     complete
     cmp -n $((16 << 20)) "$(blob 16)" /dev/mapper/flaky || fail "the disk differs"

@@ -15,7 +15,10 @@ kernel_sessions() { echo $(($(tls_stat TlsCurrRxSw) + $(tls_stat TlsCurrTxSw)));
 check_kernel_decrypted_everything() {
     [ -r /proc/net/tls_stat ] || fail "the kernel has no TLS"
     [ "$(tls_stat TlsRxSw)" -gt 0 ] || fail "the kernel never received TLS"
-    same "$(tls_stat TlsDecryptError)" 0 "records that the kernel could not decrypt"
+    local failed most=0
+    [ ! -e "$state_dir/changed_keys" ] || most=2
+    failed=$(tls_stat TlsDecryptError)
+    [ "$failed" -le $most ] || fail "$failed records that the kernel could not decrypt, at most $most expected"
 }
 
 check_server_drains() {

@@ -13,13 +13,13 @@ use crate::app::config::resolved::{Backing, Datastore, State};
 use crate::limits::CONFIG_NAME_BYTES;
 
 /// The datastores, in the order of their names; `default` in the state directory when the file has none.
-pub(super) fn resolve(checks: &Checks, sections: Vec<(String, Fields)>, state: Option<&State>) -> Vec<Datastore> {
+pub(super) fn resolve(checks: &Checks, sections: &[(String, Fields)], state: Option<&State>) -> Vec<Datastore> {
     if sections.is_empty() {
         return state.into_iter().map(built_in).collect();
     }
     let mut taken = Taken { checks, state, places: Vec::new() };
     let mut datastores = Vec::new();
-    for (name, fields) in &sections {
+    for (name, fields) in sections {
         check_name(checks, name, fields);
         if let Some((backing, span)) = backing(checks, fields) {
             taken.claim(name, &backing, &span);

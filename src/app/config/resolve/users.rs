@@ -6,8 +6,10 @@
 use std::os::unix::fs::MetadataExt;
 
 use super::Checks;
+use crate::app::config::mistake::Span;
 use crate::app::config::raw::Fields;
 use crate::app::config::resolved::{Role, Secret, User};
+use crate::edge::users::{HashError, check_hash};
 use crate::limits::CONFIG_NAME_BYTES;
 
 /// The users, in the order of their names.
@@ -41,7 +43,7 @@ fn secret(checks: &Checks, fields: &Fields) -> Option<Secret> {
     match given[..] {
         [] => {
             let message = format!("[{}] has no password", fields.label);
-            let remedy = "set `password_hash` to an argon2id hash, or `password_file` to a file that holds one";
+            let remedy = "set `password_hash` to what `diskferry hash-password` prints, or `password_file` to a file that holds it";
             checks.report.mistake(&fields.span, message, remedy);
             None
         }
@@ -66,14 +68,17 @@ fn secret(checks: &Checks, fields: &Fields) -> Option<Secret> {
 
 fn hash(checks: &Checks, fields: &Fields) -> Option<Secret> {
     let field = fields.text("password_hash")?;
-    if is_argon2id(&field.value) {
-        return Some(Secret::Hash(field.value));
-    }
-    checks.report.mistake(
-        &field.span,
-        "`password_hash` is not an argon2id hash",
-        "write it as $argon2id$v=19$m=...,t=...,p=...$SALT$HASH, as the `argon2` command prints with -id -e",
-    );
+    usable_hash(checks, "`password_hash`", field.value, &field.span)
+}
+
+/// A hash that passwords can be checked against. `what` stands for it in messages.
+fn usable_hash(checks: &Checks, what: &str, hash: String, span: &Span) -> Option<Secret> {
+    let message = match check_hash(&hash) {
+        Ok(()) => return Some(Secret::Hash(hash)),
+        Err(HashError::NotArgon2id) => format!("{what} is not an argon2id hash"),
+        Err(error) => format!("{what} cannot be used: {error}"),
+    };
+    checks.report.mistake(span, message, "make one with `diskferry hash-password`");
     None
 }
 
@@ -97,15 +102,8 @@ fn from_file(checks: &Checks, fields: &Fields) -> Option<Secret> {
         let message = format!("{} is open to every user of this machine", field.value.display());
         checks.report.warning(&field.span, message, "chmod 600");
     }
-    Some(if is_argon2id(line) { Secret::Hash(line.to_owned()) } else { Secret::Plain(line.to_owned()) })
-}
-
-/// Whether `text` has the PHC form of an argon2id hash: `$argon2id$v=19$m=65536,t=3,p=4$SALT$HASH`.
-fn is_argon2id(text: &str) -> bool {
-    let base64 = |part: &str| {
-        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/')
-    };
-    let parts: Vec<&str> = text.split('$').collect();
-    matches!(parts[..], ["", "argon2id", version, costs, salt, hash]
-        if version.starts_with("v=") && costs.starts_with("m=") && base64(salt) && base64(hash))
+    match line.starts_with("$argon2") {
+        true => usable_hash(checks, &field.value.display().to_string(), line.to_owned(), &field.span),
+        false => Some(Secret::Plain(line.to_owned())),
+    }
 }

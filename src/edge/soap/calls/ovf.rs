@@ -1,0 +1,423 @@
+//! `OvfManager`: from descriptors to import specifications, and from machines to descriptors.
+//!
+//! What a descriptor means is decided by [`crate::wire::ovf`]; here its plan becomes what clients echo to `ImportVApp`.
+
+use std::collections::HashMap;
+
+use super::import::{FILES_KEY, directory, disk_path};
+use super::{Visit, expect};
+use crate::edge::soap::describe::datastore;
+use crate::edge::soap::refusal::Refusal;
+use crate::edge::soap::world::World;
+use crate::inventory::{self, Machine};
+use crate::lease::LeaseSpec;
+use crate::lease::view::device_key;
+use crate::lease::{DiskSpec, Form, Kind, Target};
+use crate::wire::ovf::{self, DescribedFile, Description, FileUse, Ovf, Plan, PlanParams, PlannedFile, Provisioning};
+use crate::wire::soap::{Arguments, Call, Object, Value};
+
+/// `CreateImportSpec`. What is wrong with a descriptor is part of the answer, as vSphere has it.
+pub async fn create_import_spec(visit: &Visit, call: &Call) -> Result<Value, Refusal> {
+    expect(call, &["OvfManager"])?;
+    let arguments = call.arguments();
+    let mut world = visit.world();
+    let pool = arguments.needed_reference("resourcePool")?;
+    if world.describe(&pool).await.is_none() {
+        return Err(Refusal::no_such(&pool));
+    }
+    let store = arguments.needed_reference("datastore")?;
+    let Some(store) = datastore::find(&mut world, &store).await else { return Err(Refusal::no_such(&store)) };
+    let parameters = parameters(&mut world, &arguments.needed_object("cisp")?).await?;
+    let text = arguments.needed_text("ovfDescriptor")?;
+    let descriptor = match Ovf::parse(text) {
+        Ok(descriptor) => descriptor,
+        Err(error) => return Ok(result("OvfCreateImportSpecResult").with("error", unreadable(&error)).into()),
+    };
+    let plan = ovf::plan(&descriptor, &parameters);
+    let mut answer = result("OvfCreateImportSpecResult");
+    let mut errors: Vec<Object> =
+        plan.errors.iter().map(|error| localized(error.vim_fault(), &error.to_string())).collect();
+    if plan.systems.len() != 1 {
+        errors.push(localized(
+            "OvfUnsupportedElement",
+            "a vApp of several machines cannot be imported; import its machines one by one",
+        ));
+    }
+    if errors.is_empty() {
+        let files = files(&plan);
+        answer = answer
+            .with("importSpec", import_spec(&plan, &files, &store))
+            .with("fileItem", Value::objects("OvfFileItem", file_items(&plan, &files)));
+    }
+    Ok(answer.with("warning", warnings(&plan)).with("error", Value::objects("LocalizedMethodFault", errors)).into())
+}
+
+/// `ParseDescriptor`.
+pub fn parse_descriptor(_visit: &Visit, call: &Call) -> Result<Value, Refusal> {
+    expect(call, &["OvfManager"])?;
+    let arguments = call.arguments();
+    let option = arguments.object("pdp").and_then(|pdp| pdp.text("deploymentOption").map(str::to_owned));
+    let descriptor = match Ovf::parse(arguments.needed_text("ovfDescriptor")?) {
+        Ok(descriptor) => descriptor,
+        Err(error) => {
+            let failed = result("OvfParseDescriptorResult").with("defaultEntityName", "").with("virtualApp", false);
+            return Ok(failed.with("annotation", "").with("error", unreadable(&error)).into());
+        }
+    };
+    let parameters = PlanParams { deployment_option: option.unwrap_or_default(), ..PlanParams::default() };
+    let plan = ovf::plan(&descriptor, &parameters);
+    let networks = plan.networks.iter().map(|network| {
+        Object::new("OvfNetworkInfo").with("name", &network.name).with("description", &network.description)
+    });
+    let options = plan.options.iter().map(|option| {
+        Object::new("OvfDeploymentOption")
+            .with("key", &option.id)
+            .with("label", &option.label)
+            .with("description", &option.description)
+    });
+    let names =
+        plan.systems.iter().map(|system| Object::new("KeyValue").with("key", &system.id).with("value", &system.name));
+    let errors = plan.errors.iter().map(|error| localized(error.vim_fault(), &error.to_string()));
+    Ok(result("OvfParseDescriptorResult")
+        .with("eula", Value::texts(plan.licenses.iter()))
+        .with("network", Value::objects("OvfNetworkInfo", networks))
+        .with("annotation", &plan.annotation)
+        .with("approximateDownloadSize", Value::amount(plan.total_bytes))
+        .with("approximateFlatDeploymentSize", Value::amount(plan.capacity_bytes()))
+        .with("approximateSparseDeploymentSize", Value::amount(plan.populated_bytes()))
+        .with("defaultEntityName", &plan.name)
+        .with("virtualApp", plan.is_vapp)
+        .with("deploymentOption", Value::objects("OvfDeploymentOption", options))
+        .with("defaultDeploymentOption", plan.deployment_option.as_deref().unwrap_or_default())
+        .with("entityName", Value::objects("KeyValue", names))
+        .with("error", Value::objects("LocalizedMethodFault", errors))
+        .with("warning", warnings(&plan))
+        .into())
+}
+
+/// `ValidateHost`: the one host takes everything that can be read.
+pub fn validate_host(call: &Call) -> Result<Value, Refusal> {
+    expect(call, &["OvfManager"])?;
+    let answer = result("OvfValidateHostResult");
+    let answer = match Ovf::parse(call.arguments().needed_text("ovfDescriptor")?) {
+        Err(error) => answer.with("error", unreadable(&error)),
+        Ok(descriptor) => {
+            let plan = ovf::plan(&descriptor, &PlanParams::default());
+            answer
+                .with("downloadSize", Value::amount(plan.total_bytes))
+                .with("flatDeploymentSize", Value::amount(plan.capacity_bytes()))
+                .with("sparseDeploymentSize", Value::amount(plan.populated_bytes()))
+                .with("warning", warnings(&plan))
+        }
+    };
+    Ok(answer.with("supportedDiskProvisioning", Value::texts(["thin", "thick"])).into())
+}
+
+/// `CreateDescriptor`.
+pub async fn create_descriptor(visit: &Visit, call: &Call) -> Result<Value, Refusal> {
+    expect(call, &["OvfManager"])?;
+    let arguments = call.arguments();
+    let object = arguments.needed_reference("obj")?;
+    let world = visit.world();
+    let (name, is_vapp, machines): (String, bool, Vec<&Machine>) = match object.kind.as_str() {
+        "VirtualMachine" => {
+            let machine = world.machine(&object.id).ok_or_else(|| Refusal::no_such(&object))?;
+            (machine.name.clone(), false, vec![machine])
+        }
+        "VirtualApp" => {
+            let vapp = world.vapps.iter().find(|vapp| vapp.id == object.id).ok_or_else(|| Refusal::no_such(&object))?;
+            let own = world.machines.iter().filter(|machine| vapp.machines.contains(&machine.name));
+            (vapp.name.clone(), true, own.collect())
+        }
+        _ => return Err(arguments.bad("obj", "is neither a VirtualMachine nor a VirtualApp").into()),
+    };
+    let details = arguments.needed_object("cdp")?;
+    let files = details.objects("ovfFiles");
+    let named = details.text("name").map(str::trim).filter(|name| !name.is_empty());
+    let lease = super::export::spec(&name, object.clone(), &machines);
+    let sent = sent_bytes(visit, &name).await;
+    let mut described = Vec::new();
+    let mut at_device: Vec<Option<usize>> = vec![None; lease.disks.len()];
+    for file in &files {
+        let device = file.needed_text("deviceId")?;
+        let disk = (0..lease.disks.len()).find(|disk| device_key(&lease, *disk) == device);
+        let disk = disk.ok_or_else(|| file.bad("deviceId", &format!("{device:?} is no device of {name}")))?;
+        let given = file.long("size")?.and_then(|size| u64::try_from(size).ok()).filter(|size| *size > 0);
+        let size = sent.get(lease.disks[disk].name.as_str()).copied().or(given);
+        at_device[disk] = Some(described.len());
+        described.push(DescribedFile { href: file.needed_text("path")?.to_owned(), size_bytes: size });
+    }
+    let mut next = 0;
+    let systems = machines.iter().map(|machine| {
+        let images = machine.cdroms.iter().filter(|cdrom| cdrom.target.is_some()).count();
+        let own = &at_device[next..next + machine.disks.len() + images];
+        next += own.len();
+        system(machine, own)
+    });
+    let systems = systems.collect();
+    let description = Description { name: named.unwrap_or(&name).to_owned(), is_vapp, systems, files: described };
+    Ok(result("OvfCreateDescriptorResult")
+        .with("ovfDescriptor", ovf::write(&description))
+        .with("includeImageFiles", false)
+        .into())
+}
+
+/// Lengths of the streams of the last export, by disk: clients state the capacity of the disk, which is not what they have received.
+async fn sent_bytes(visit: &Visit, entity: &str) -> HashMap<String, u64> {
+    let Some(session) = &visit.session else { return HashMap::new() };
+    let leases = visit.desk.leases.list().await;
+    let own = leases
+        .into_iter()
+        .filter(|lease| lease.kind == Kind::Export && lease.entity == entity && session.owns(lease.owner.as_deref()));
+    let delivered = own.flat_map(|lease| lease.disks).filter(|disk| disk.delivered);
+    delivered.map(|disk| (disk.name, disk.stored_bytes)).collect()
+}
+
+async fn parameters(world: &mut World<'_>, given: &Arguments<'_>) -> Result<PlanParams, Refusal> {
+    let text = |name: &str| given.text(name).map(str::trim).unwrap_or_default().to_owned();
+    let mut networks = Vec::new();
+    for mapping in given.objects("networkMapping") {
+        let network = mapping.needed_reference("network")?;
+        let found = world.describe(&network).await.ok_or_else(|| Refusal::no_such(&network))?;
+        if let Some(Value::Text(name)) = found.field("name") {
+            networks.push((mapping.needed_text("name")?.to_owned(), name.clone()));
+        }
+    }
+    let mut properties = Vec::new();
+    for mapping in given.objects("propertyMapping") {
+        properties.push((mapping.needed_text("key")?.to_owned(), mapping.text("value").unwrap_or_default().to_owned()));
+    }
+    Ok(PlanParams {
+        entity_name: text("entityName"),
+        deployment_option: text("deploymentOption"),
+        default_network: world.desk.settings.network.clone(),
+        disk_provisioning: text("diskProvisioning"),
+        locale: text("locale"),
+        network_mapping: networks,
+        property_mapping: properties,
+    })
+}
+
+/// The files a client sends: disks, and images of CDs.
+fn files(plan: &Plan) -> Vec<&PlannedFile> {
+    let kept = |file: &&PlannedFile| matches!(file.usage, FileUse::Disk { .. } | FileUse::Cdrom { .. });
+    plan.files.iter().filter(kept).collect()
+}
+
+fn file_items(plan: &Plan, files: &[&PlannedFile]) -> Vec<Object> {
+    // The same keys that the lease will have: they depend on the name and the order of the files only.
+    let disks = files.iter().map(|file| DiskSpec {
+        name: file.path.clone(),
+        capacity_bytes: None,
+        disk: matches!(file.usage, FileUse::Disk { .. }),
+        target: Target { datastore: String::new(), path: String::new(), form: Form::Verbatim },
+    });
+    let entity = plan.systems[0].name.clone();
+    let lease =
+        LeaseSpec { kind: Kind::Import, entity, entity_ref: None, disks: disks.collect(), max_rate_bytes_per_s: None };
+    let item = |(index, file): (usize, &&PlannedFile)| {
+        Object::new("OvfFileItem")
+            .with("deviceId", device_key(&lease, index))
+            .with("path", &file.path)
+            .with_some("size", file.size_bytes.map(Value::amount))
+            .with("cimType", i32::from(file.cim_type))
+            .with("create", file.create)
+    };
+    files.iter().enumerate().map(item).collect()
+}
+
+fn import_spec(plan: &Plan, files: &[&PlannedFile], store: &crate::edge::soap::StoreInfo) -> Object {
+    let system = &plan.systems[0];
+    let bracket = format!("[{}]", store.name);
+    let mut devices = Devices { changes: Vec::new(), controllers: Vec::new() };
+    let mut lines = String::new();
+    let mut note = |key: i32, path: &str| lines.push_str(&format!("{key}={path}\n"));
+    for (number, disk) in system.disks.iter().enumerate() {
+        let key = -1000 - i32::try_from(number).unwrap_or(0);
+        let path = match store.directory {
+            true => format!("{bracket} {}", disk_path(&system.name, number)),
+            false => bracket.clone(),
+        };
+        let backing =
+            Object::new("VirtualDiskFlatVer2BackingInfo").with("fileName", path).with("diskMode", "persistent").with(
+                "thinProvisioned",
+                plan.provisioning != Provisioning::EagerZeroed && plan.provisioning != Provisioning::Thick,
+            );
+        let device = Object::new("VirtualDisk")
+            .with("key", key)
+            .with("backing", backing)
+            .with("controllerKey", devices.controller(disk.controller))
+            .with("unitNumber", Value::count(u64::from(disk.unit)))
+            .with("capacityInKB", Value::amount(disk.capacity_bytes.div_ceil(1024)))
+            .with("capacityInBytes", Value::amount(disk.capacity_bytes));
+        devices.add(device, true);
+    }
+    for (number, cdrom) in system.cdroms.iter().enumerate() {
+        let file = cdrom.file.map(|file| &plan.files[file]);
+        let backing = match file {
+            Some(file) => Object::new("VirtualCdromIsoBackingInfo")
+                .with("fileName", format!("{bracket} {}/{}", directory(&system.name), file.path)),
+            None => {
+                Object::new("VirtualCdromRemotePassthroughBackingInfo").with("deviceName", "").with("exclusive", false)
+            }
+        };
+        let device = Object::new("VirtualCdrom")
+            .with("key", -3000 - i32::try_from(number).unwrap_or(0))
+            .with("backing", backing)
+            .with("controllerKey", devices.controller(cdrom.controller))
+            .with("unitNumber", Value::count(u64::from(cdrom.unit)));
+        devices.add(device, false);
+    }
+    for (number, nic) in system.nics.iter().enumerate() {
+        let backing = Object::new("VirtualEthernetCardNetworkBackingInfo").with("deviceName", &nic.network);
+        let device = Object::new(nic.kind.vim_type())
+            .with("key", -4000 - i32::try_from(number).unwrap_or(0))
+            .with("backing", backing)
+            .with("addressType", "generated");
+        devices.add(device, false);
+    }
+    for file in files {
+        match file.usage {
+            FileUse::Disk { disk, .. } => note(-1000 - i32::try_from(disk).unwrap_or(0), &file.path),
+            FileUse::Cdrom { cdrom, .. } => note(-3000 - i32::try_from(cdrom).unwrap_or(0), &file.path),
+            _ => {}
+        }
+    }
+    let extra = Object::new("OptionValue").with("key", FILES_KEY).with("value", Value::from(lines).any());
+    let config = Object::new("VirtualMachineConfigSpec")
+        .with("name", &system.name)
+        .with("version", &system.hardware_version)
+        .with("guestId", &system.guest_id)
+        .with("annotation", &system.annotation)
+        .with("files", Object::new("VirtualMachineFileInfo").with("vmPathName", bracket))
+        .with("numCPUs", Value::count(u64::from(system.cpus)))
+        .with("memoryMB", Value::amount(system.memory_mib))
+        .with("deviceChange", Value::objects("VirtualDeviceConfigSpec", devices.changes))
+        .with("extraConfig", Value::objects("OptionValue", [extra]))
+        .with("firmware", system.firmware.name());
+    Object::new("VirtualMachineImportSpec").with("configSpec", config)
+}
+
+/// The devices of an import specification; controllers come with the first device that hangs on them.
+struct Devices {
+    changes: Vec<Object>,
+    controllers: Vec<ovf::Controller>,
+}
+
+impl Devices {
+    fn controller(&mut self, controller: ovf::Controller) -> i32 {
+        let known = self.controllers.iter().position(|known| *known == controller);
+        let index = known.unwrap_or_else(|| {
+            self.controllers.push(controller);
+            let index = self.controllers.len() - 1;
+            let device = Object::new(controller.kind.vim_type())
+                .with("key", -100 - i32::try_from(index).unwrap_or(0))
+                .with("busNumber", Value::count(u64::from(controller.bus)));
+            self.add(device, false);
+            index
+        });
+        -100 - i32::try_from(index).unwrap_or(0)
+    }
+
+    fn add(&mut self, device: Object, makes_a_file: bool) {
+        let change = Object::new("VirtualDeviceConfigSpec")
+            .with("operation", Value::word("VirtualDeviceConfigSpecOperation", "add"))
+            .with_some(
+                "fileOperation",
+                makes_a_file.then(|| Value::word("VirtualDeviceConfigSpecFileOperation", "create")),
+            )
+            .with("device", device);
+        self.changes.push(change);
+    }
+}
+
+/// A machine as a descriptor describes it. `files` has one entry for each disk, then one for each image in a CD drive.
+fn system(machine: &Machine, files: &[Option<usize>]) -> ovf::Machine {
+    let disks = machine.disks.iter().zip(files).map(|(disk, file)| ovf::Disk {
+        id: String::new(),
+        label: disk.label.clone(),
+        capacity_bytes: disk.capacity_bytes,
+        populated_bytes: None,
+        file: *file,
+        controller: controller(disk.controller),
+        unit: disk.unit,
+    });
+    let mut images = files[machine.disks.len()..].iter();
+    let cdroms = machine.cdroms.iter().map(|cdrom| ovf::Cdrom {
+        label: cdrom.label.clone(),
+        file: cdrom.target.as_ref().and_then(|_| images.next().copied().flatten()),
+        controller: controller(cdrom.controller),
+        unit: cdrom.unit,
+    });
+    let nics = machine.nics.iter().map(|nic| ovf::Nic {
+        label: nic.label.clone(),
+        kind: NIC_KINDS.into_iter().find(|kind| kind.vim_type() == nic.kind).unwrap_or(ovf::NicKind::E1000),
+        network: nic.network.clone(),
+    });
+    ovf::Machine {
+        id: machine.name.clone(),
+        name: machine.name.clone(),
+        guest_id: machine.guest_id.clone(),
+        cpus: machine.cpus,
+        cores_per_socket: None,
+        memory_mib: machine.memory_mib,
+        hardware_version: machine.hardware_version.clone(),
+        firmware: if machine.firmware == "efi" { ovf::Firmware::Efi } else { ovf::Firmware::Bios },
+        annotation: machine.annotation.clone(),
+        controllers: machine.controllers().into_iter().map(controller).collect(),
+        disks: disks.collect(),
+        cdroms: cdroms.collect(),
+        floppies: Vec::new(),
+        nics: nics.collect(),
+        nvram: None,
+        properties: Vec::new(),
+        extra_config: Vec::new(),
+        start_order: 0,
+    }
+}
+
+const NIC_KINDS: [ovf::NicKind; 6] = [
+    ovf::NicKind::Vmxnet3,
+    ovf::NicKind::Vmxnet2,
+    ovf::NicKind::Vmxnet,
+    ovf::NicKind::E1000,
+    ovf::NicKind::E1000e,
+    ovf::NicKind::PcNet32,
+];
+
+fn controller(controller: inventory::Controller) -> ovf::Controller {
+    let kind = match controller.kind {
+        inventory::ControllerKind::LsiLogic => ovf::ControllerKind::LsiLogic,
+        inventory::ControllerKind::LsiLogicSas => ovf::ControllerKind::LsiLogicSas,
+        inventory::ControllerKind::BusLogic => ovf::ControllerKind::BusLogic,
+        inventory::ControllerKind::ParaVirtual => ovf::ControllerKind::ParaVirtual,
+        inventory::ControllerKind::Ide => ovf::ControllerKind::Ide,
+        inventory::ControllerKind::Sata => ovf::ControllerKind::Sata,
+        inventory::ControllerKind::Nvme => ovf::ControllerKind::Nvme,
+    };
+    ovf::Controller { kind, bus: controller.bus }
+}
+
+fn result(kind: &'static str) -> Object {
+    Object::new(kind)
+}
+
+fn localized(kind: &'static str, message: &str) -> Object {
+    Object::new("LocalizedMethodFault").with("fault", Object::new(kind)).with("localizedMessage", message)
+}
+
+fn warnings(plan: &Plan) -> Value {
+    let warnings = plan.warnings.iter().map(|warning| localized(warning.vim_fault(), &warning.to_string()));
+    Value::objects("LocalizedMethodFault", warnings)
+}
+
+/// A descriptor that cannot be read at all, with everything that is known of why.
+fn unreadable(error: &ovf::OvfError) -> Value {
+    let mut message = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        message = format!("{message}: {cause}");
+        source = cause.source();
+    }
+    Value::objects("LocalizedMethodFault", [localized(error.vim_fault(), &message)])
+}

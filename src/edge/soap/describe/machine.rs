@@ -1,0 +1,204 @@
+//! Virtual machines. They never run here: each is powered off, which is what an export asks for.
+
+use super::places::{self, vapp_ref};
+use super::{datastore, device};
+use crate::edge::soap::world::{World, machine_ref};
+use crate::inventory::{Machine, Origin};
+use crate::wire::soap::{MoRef, Object, Value};
+
+/// The machine of that id.
+pub fn machine(world: &World<'_>, id: &str) -> Option<Object> {
+    let machine = world.machine(id)?;
+    let vapp = world.vapp_of(machine);
+    let parent = if vapp.is_none() { Some(places::machine_folder()) } else { None };
+    let mut stores: Vec<MoRef> =
+        machine.disks.iter().map(|disk| datastore::reference(&disk.target.datastore)).collect();
+    stores.sort();
+    stores.dedup();
+    let networks: Vec<MoRef> = machine.nics.first().map(|_| places::network()).into_iter().collect();
+    let object = places::entity("VirtualMachine", &machine.name, parent)
+        .with_some("parentVApp", vapp.map(vapp_ref))
+        .with("resourcePool", vapp.map_or_else(places::pool, vapp_ref))
+        .with("config", config(machine))
+        .with("runtime", runtime(machine))
+        .with("summary", summary(machine))
+        .with("guest", guest(machine))
+        .with("storage", storage(machine))
+        .with("layoutEx", layout(machine))
+        .with("datastore", Value::refs(stores))
+        .with("network", Value::refs(networks))
+        .with("guestHeartbeatStatus", Value::word("ManagedEntityStatus", "gray"))
+        .with("recentTask", Value::refs([]))
+        .with("disabledMethod", Value::texts(disabled(machine).iter().copied()));
+    Some(object)
+}
+
+/// Where a machine's own files would be: beside its first disk.
+fn home(machine: &Machine) -> String {
+    match machine.disks.first().map(|disk| &disk.target) {
+        Some(target) => match target.path.rsplit_once('/') {
+            Some((directory, _)) => format!("[{}] {directory}", target.datastore),
+            None => format!("[{}]", target.datastore),
+        },
+        None => "[]".to_owned(),
+    }
+}
+
+fn config_path(machine: &Machine) -> String {
+    let home = home(machine);
+    let glue = if home.ends_with(']') { " " } else { "/" };
+    format!("{home}{glue}{}.vmx", machine.name)
+}
+
+fn config(machine: &Machine) -> Object {
+    let created = crate::lease::task::rfc3339(machine.created_ms);
+    let files = Object::new("VirtualMachineFileInfo")
+        .with("vmPathName", config_path(machine))
+        .with("snapshotDirectory", home(machine))
+        .with("suspendDirectory", home(machine))
+        .with("logDirectory", home(machine));
+    let hardware = Object::new("VirtualHardware")
+        .with("numCPU", Value::count(u64::from(machine.cpus)))
+        .with("numCoresPerSocket", 1)
+        .with("memoryMB", Value::count(machine.memory_mib))
+        .with("device", Value::objects("VirtualDevice", device::all(machine)));
+    let flags = Object::new("VirtualMachineFlagInfo").with("enableLogging", true);
+    Object::new("VirtualMachineConfigInfo")
+        .with("changeVersion", &created)
+        .with("modified", Value::Time(created.clone()))
+        .with("name", &machine.name)
+        .with("guestFullName", guest_name(&machine.guest_id))
+        .with("version", &machine.hardware_version)
+        .with("uuid", &machine.uuid)
+        .with("createDate", Value::Time(created))
+        .with("instanceUuid", &machine.instance_uuid)
+        .with("template", false)
+        .with("guestId", &machine.guest_id)
+        .with("alternateGuestName", "")
+        .with("annotation", &machine.annotation)
+        .with("files", files)
+        .with("flags", flags)
+        .with("hardware", hardware)
+        .with("extraConfig", Value::List { item: "OptionValue", items: Vec::new() })
+        .with("firmware", &machine.firmware)
+}
+
+fn runtime(machine: &Machine) -> Object {
+    Object::new("VirtualMachineRuntimeInfo")
+        .with("host", places::host())
+        .with("connectionState", Value::word("VirtualMachineConnectionState", "connected"))
+        .with("powerState", Value::word("VirtualMachinePowerState", "poweredOff"))
+        .with("toolsInstallerMounted", false)
+        .with("numMksConnections", 0)
+        .with("recordReplayState", Value::word("VirtualMachineRecordReplayState", "inactive"))
+        .with("onlineStandby", false)
+        .with_some("question", machine.importing.as_ref().and(None::<Object>))
+}
+
+fn summary(machine: &Machine) -> Object {
+    let config = Object::new("VirtualMachineConfigSummary")
+        .with("name", &machine.name)
+        .with("template", false)
+        .with("vmPathName", config_path(machine))
+        .with("memorySizeMB", Value::count(machine.memory_mib))
+        .with("cpuReservation", 0)
+        .with("memoryReservation", 0)
+        .with("numCpu", Value::count(u64::from(machine.cpus)))
+        .with("numEthernetCards", Value::count(machine.nics.len() as u64))
+        .with("numVirtualDisks", Value::count(machine.disks.len() as u64))
+        .with("uuid", &machine.uuid)
+        .with("instanceUuid", &machine.instance_uuid)
+        .with("guestId", &machine.guest_id)
+        .with("guestFullName", guest_name(&machine.guest_id))
+        .with("annotation", &machine.annotation);
+    let guest = Object::new("VirtualMachineGuestSummary")
+        .with("guestId", &machine.guest_id)
+        .with("guestFullName", guest_name(&machine.guest_id))
+        .with("toolsStatus", Value::word("VirtualMachineToolsStatus", "toolsNotInstalled"))
+        .with("toolsRunningStatus", "guestToolsNotRunning");
+    let bytes = total_bytes(machine);
+    let storage = Object::new("VirtualMachineStorageSummary")
+        .with("committed", Value::amount(bytes))
+        .with("uncommitted", Value::Long(0))
+        .with("unshared", Value::amount(bytes))
+        .with("timestamp", Value::Time(crate::lease::task::rfc3339(machine.created_ms)));
+    let stats = Object::new("VirtualMachineQuickStats")
+        .with("overallCpuUsage", 0)
+        .with("overallCpuDemand", 0)
+        .with("guestMemoryUsage", 0)
+        .with("hostMemoryUsage", 0)
+        .with("guestHeartbeatStatus", Value::word("ManagedEntityStatus", "gray"));
+    Object::new("VirtualMachineSummary")
+        .with("vm", machine_ref(&machine.id))
+        .with("runtime", runtime(machine))
+        .with("guest", guest)
+        .with("config", config)
+        .with("storage", storage)
+        .with("quickStats", stats)
+        .with("overallStatus", Value::word("ManagedEntityStatus", "green"))
+}
+
+fn guest(machine: &Machine) -> Object {
+    Object::new("GuestInfo")
+        .with("toolsStatus", Value::word("VirtualMachineToolsStatus", "toolsNotInstalled"))
+        .with("toolsRunningStatus", "guestToolsNotRunning")
+        .with("guestId", &machine.guest_id)
+        .with("guestFullName", guest_name(&machine.guest_id))
+        .with("guestState", "notRunning")
+}
+
+fn storage(machine: &Machine) -> Object {
+    let mut names: Vec<&str> = machine.disks.iter().map(|disk| disk.target.datastore.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let usage = names.into_iter().map(|name| {
+        let own = machine.disks.iter().filter(|disk| disk.target.datastore == name);
+        let bytes = own.map(|disk| disk.capacity_bytes).fold(0, u64::saturating_add);
+        Object::new("VirtualMachineUsageOnDatastore")
+            .with("datastore", datastore::reference(name))
+            .with("committed", Value::amount(bytes))
+            .with("uncommitted", Value::Long(0))
+            .with("unshared", Value::amount(bytes))
+    });
+    Object::new("VirtualMachineStorageInfo")
+        .with("perDatastoreUsage", Value::objects("VirtualMachineUsageOnDatastore", usage))
+        .with("timestamp", Value::Time(crate::lease::task::rfc3339(machine.created_ms)))
+}
+
+fn layout(machine: &Machine) -> Object {
+    let files = machine.disks.iter().zip(0..).map(|(disk, key)| {
+        Object::new("VirtualMachineFileLayoutExFileInfo")
+            .with("key", Value::Int(key))
+            .with("name", device::file_name(&disk.target))
+            .with("type", "diskDescriptor")
+            .with("size", Value::amount(disk.capacity_bytes))
+    });
+    let disks = machine.disks.iter().zip(0..).map(|(disk, key)| {
+        let unit = Object::new("VirtualMachineFileLayoutExDiskUnit")
+            .with("fileKey", Value::List { item: "int", items: vec![Value::Int(key)] });
+        Object::new("VirtualMachineFileLayoutExDiskLayout")
+            .with("key", disk.key)
+            .with("chain", Value::objects("VirtualMachineFileLayoutExDiskUnit", [unit]))
+    });
+    Object::new("VirtualMachineFileLayoutEx")
+        .with("file", Value::objects("VirtualMachineFileLayoutExFileInfo", files))
+        .with("disk", Value::objects("VirtualMachineFileLayoutExDiskLayout", disks))
+        .with("timestamp", Value::Time(crate::lease::task::rfc3339(machine.created_ms)))
+}
+
+/// What nobody can do with it: nothing runs here, and what the configuration says stays.
+fn disabled(machine: &Machine) -> &'static [&'static str] {
+    match machine.origin {
+        Origin::Configured => &["PowerOnVM_Task", "Destroy_Task", "ReconfigVM_Task", "Rename_Task"],
+        Origin::Imported => &["PowerOnVM_Task"],
+    }
+}
+
+fn total_bytes(machine: &Machine) -> u64 {
+    machine.disks.iter().map(|disk| disk.capacity_bytes).fold(0, u64::saturating_add)
+}
+
+/// A name for people; the id says as much.
+fn guest_name(id: &str) -> String {
+    id.trim_end_matches("Guest").to_owned()
+}

@@ -1,0 +1,164 @@
+//! Stored disks as vSphere knows them: contents in `x-flat.vmdk`, and `x.vmdk` beside it that describes them. Clients name the latter.
+//!
+//! Used by what imports, moves and removes disks. A disk without that pair (a configured raw file, a block device) is left as it is.
+
+use futures_util::stream;
+
+use super::Desk;
+use super::calls::flat_name;
+use crate::lease::{Fault, Target};
+use crate::limits::SECTOR_BYTES;
+use crate::transfer::files::{Removal, Unwritten};
+use crate::wire::datastore_path::DatastorePath;
+use crate::wire::vmdk::{CreateType, Database, DescriptorText};
+
+impl Desk {
+    /// Describes the contents of a disk in the file beside them, unless that is there.
+    ///
+    /// # Errors
+    /// What the storage says.
+    pub async fn describe_disk(&self, target: &Target, capacity_bytes: u64) -> Result<(), Fault> {
+        let Some(stem) = target.path.strip_suffix("-flat.vmdk") else { return Ok(()) };
+        let contents = path(&target.datastore, &target.path)?;
+        let descriptor = path(&target.datastore, &format!("{stem}.vmdk"))?;
+        match self.files.stat(&descriptor).await {
+            Ok(_) => return Ok(()),
+            Err(Fault::FileNotFound { .. }) => {}
+            Err(fault) => return Err(fault),
+        }
+        let text = text(&contents, capacity_bytes);
+        let length_bytes = Some(text.len() as u64);
+        let body = stream::iter([Ok::<_, std::convert::Infallible>(bytes::Bytes::from(text))]);
+        match self.files.write(&descriptor, length_bytes, body).await {
+            Ok(_) => Ok(()),
+            Err(Unwritten::Refused(fault)) => Err(fault),
+            Err(Unwritten::Cut { error, .. }) => match error {},
+        }
+    }
+
+    /// Makes an empty disk where nothing is.
+    ///
+    /// # Errors
+    /// What the storage says.
+    pub async fn make_disk(&self, target: &Target, capacity_bytes: u64) -> Result<(), Fault> {
+        if target.path.is_empty() {
+            return Ok(());
+        }
+        self.files.make_sparse(&path(&target.datastore, &target.path)?, capacity_bytes).await?;
+        self.describe_disk(target, capacity_bytes).await
+    }
+
+    /// Removes a disk with what describes it. What is not there is no error; a block device stays what it is.
+    ///
+    /// # Errors
+    /// When something is there and cannot be removed.
+    pub async fn remove_disk(&self, target: &Target) -> Result<(), Fault> {
+        if target.path.is_empty() {
+            return Ok(());
+        }
+        // The description goes last: as long as something is left, there is a name for it.
+        self.remove_file(&path(&target.datastore, &target.path)?).await?;
+        if let Some(stem) = target.path.strip_suffix("-flat.vmdk") {
+            self.remove_file(&path(&target.datastore, &format!("{stem}.vmdk"))?).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes the disk that clients call `named`: both files, or the one that there is.
+    ///
+    /// # Errors
+    /// `FileNotFound` when there is neither; otherwise what the storage says.
+    pub async fn delete_virtual_disk(&self, named: &DatastorePath) -> Result<(), Fault> {
+        let contents = path(named.datastore(), &flat_name(named.path()))?;
+        match self.files.remove(&contents, Removal::Single).await {
+            Err(Fault::FileNotFound { .. }) => self.files.remove(named, Removal::Single).await,
+            Err(fault) => Err(fault),
+            Ok(()) => self.remove_file(named).await,
+        }
+    }
+
+    /// Gives a disk another name.
+    ///
+    /// # Errors
+    /// `FileNotFound`, `FileAlreadyExists`, and what the storage says.
+    pub async fn move_virtual_disk(
+        &self,
+        source: &DatastorePath,
+        target: &DatastorePath,
+        force: bool,
+    ) -> Result<(), Fault> {
+        let from = path(source.datastore(), &flat_name(source.path()))?;
+        if matches!(self.files.stat(&from).await, Err(Fault::FileNotFound { .. })) {
+            return self.files.rename(source, target, force).await;
+        }
+        if !force && self.files.stat(target).await.is_ok() {
+            return Err(Fault::FileAlreadyExists { file: target.to_string() });
+        }
+        let to = path(target.datastore(), &flat_name(target.path()))?;
+        self.files.rename(&from, &to, force).await?;
+        let length_bytes = self.files.stat(&to).await?.size_bytes;
+        // An old description would name the old contents.
+        self.remove_file(target).await?;
+        let moved =
+            Target { datastore: to.datastore().to_owned(), path: to.path().to_owned(), form: crate::lease::Form::Raw };
+        self.describe_disk(&moved, length_bytes).await?;
+        self.remove_file(source).await
+    }
+
+    /// Copies a disk.
+    ///
+    /// # Errors
+    /// As [`Desk::move_virtual_disk`].
+    pub async fn copy_virtual_disk(
+        &self,
+        source: &DatastorePath,
+        target: &DatastorePath,
+        force: bool,
+    ) -> Result<(), Fault> {
+        let from = path(source.datastore(), &flat_name(source.path()))?;
+        if matches!(self.files.stat(&from).await, Err(Fault::FileNotFound { .. })) {
+            return self.files.copy(source, target, force).await;
+        }
+        if !force && self.files.stat(target).await.is_ok() {
+            return Err(Fault::FileAlreadyExists { file: target.to_string() });
+        }
+        let to = path(target.datastore(), &flat_name(target.path()))?;
+        self.files.copy(&from, &to, force).await?;
+        let length_bytes = self.files.stat(&to).await?.size_bytes;
+        self.remove_file(target).await?;
+        let copied =
+            Target { datastore: to.datastore().to_owned(), path: to.path().to_owned(), form: crate::lease::Form::Raw };
+        self.describe_disk(&copied, length_bytes).await
+    }
+
+    async fn remove_file(&self, path: &DatastorePath) -> Result<(), Fault> {
+        match self.files.remove(path, Removal::Single).await {
+            Err(Fault::FileNotFound { .. }) => Ok(()),
+            removed => removed,
+        }
+    }
+}
+
+/// A datastore path of parts that are known to be one.
+pub fn path(datastore: &str, path: &str) -> Result<DatastorePath, Fault> {
+    DatastorePath::new(datastore, path).map_err(|error| Fault::InvalidDatastorePath {
+        datastore_path: format!("[{datastore}] {path}"),
+        reason: error.to_string(),
+    })
+}
+
+fn text(contents: &DatastorePath, capacity_bytes: u64) -> String {
+    use sha2::{Digest, Sha256};
+    // The same disk gets the same id wherever its description is made again.
+    let digest = Sha256::digest(format!("{contents} {capacity_bytes}"));
+    let mut content_id = [0; 16];
+    content_id.copy_from_slice(&digest[..16]);
+    DescriptorText {
+        create_type: CreateType::MonolithicFlat,
+        capacity_sectors: capacity_bytes.div_ceil(SECTOR_BYTES),
+        extent_file: contents.name(),
+        content_id,
+        database: Database::default(),
+    }
+    .render()
+}

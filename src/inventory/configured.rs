@@ -1,0 +1,157 @@
+//! Machines of the configuration: merged into the table at every start.
+//!
+//! Pure; used by [`super::handle`]. A machine is known again by its name: it keeps its id, its UUIDs and its addresses for as long
+//! as it stays in the configuration. One that is no longer there disappears; should it come back, it is another machine.
+
+use std::collections::{HashMap, HashSet};
+
+use sha2::{Digest, Sha256};
+
+use super::build::{self, Dice};
+use super::fields::check_name;
+use super::id::MachineId;
+use super::machine::{Machine, NewMachine, Origin, VApp};
+use super::roster::Roster;
+use super::store::Write;
+use crate::lease::Fault;
+
+/// A vApp that is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewVApp {
+    /// Its name.
+    pub name: String,
+    /// Names of configured machines.
+    pub machines: Vec<String>,
+}
+
+/// Why the configured machines could not be taken up.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigureError {
+    /// The configuration does not fit what is there; all of its mistakes.
+    #[error("{}", .0.join("; "))]
+    Mistakes(Vec<String>),
+    /// They could not be stored.
+    #[error("the configured machines could not be stored")]
+    Store(#[from] Fault),
+}
+
+/// What has to be written so that the configured machines, and no other configured ones, are there.
+pub(super) fn merge(
+    roster: &Roster,
+    machines: &[NewMachine],
+    now_ms: u64,
+    dice: Dice,
+) -> Result<Vec<Write>, ConfigureError> {
+    let (mut writes, mut mistakes) = (Vec::new(), Vec::new());
+    let (mut names, mut disks, mut claimed) = (HashSet::new(), HashMap::new(), roster.claimed());
+    for new in machines {
+        let name = match check_name(&new.name) {
+            Ok(name) => name,
+            Err(fault) => {
+                mistakes.push(format!("[vm.{}] {fault}", new.name));
+                continue;
+            }
+        };
+        if !names.insert(name.clone()) {
+            mistakes.push(format!("[vm.{name}] another configured machine has that name"));
+            continue;
+        }
+        let earlier = match roster.machines().find(|machine| machine.name == name) {
+            Some(imported) if imported.origin == Origin::Imported => {
+                mistakes.push(format!(
+                    "[vm.{name}] an imported machine has that name ({}); rename the configured one, or remove the imported one \
+                     first",
+                    imported.id
+                ));
+                continue;
+            }
+            earlier => earlier,
+        };
+        let id = earlier.map_or_else(|| MachineId::of(claimed + 1), |earlier| earlier.id.clone());
+        match build::machine(new, id, Origin::Configured, now_ms, earlier, dice) {
+            Ok(machine) => {
+                mistakes.extend(taken_disks(roster, &machine));
+                for disk in &machine.disks {
+                    let place = (disk.target.datastore.clone(), disk.target.path.clone());
+                    if let Some(other) = disks.insert(place, name.clone()) {
+                        mistakes.push(format!("[vm.{name}] {} is a disk of [vm.{other}] already", disk.target));
+                    }
+                }
+                claimed = claimed.max(machine.id.number().unwrap_or(0));
+                if earlier != Some(&machine) {
+                    writes.push(Write::Put(machine));
+                }
+            }
+            Err(fault) => mistakes.push(format!("[vm.{name}] {fault}")),
+        }
+    }
+    if !mistakes.is_empty() {
+        return Err(ConfigureError::Mistakes(mistakes));
+    }
+    let configured = roster.machines().filter(|machine| machine.origin == Origin::Configured);
+    let gone = configured.filter(|machine| !names.contains(&machine.name));
+    writes.extend(gone.map(|machine| Write::Delete(machine.id.clone())));
+    if claimed > roster.claimed() {
+        writes.insert(0, Write::Claim(claimed));
+    }
+    Ok(writes)
+}
+
+/// The vApps, once the configured machines are known.
+pub(super) fn vapps(roster: &Roster, machines: &[NewMachine], vapps: &[NewVApp]) -> Result<Vec<VApp>, ConfigureError> {
+    let mut mistakes = Vec::new();
+    let configured: HashSet<String> = machines.iter().filter_map(|machine| check_name(&machine.name).ok()).collect();
+    let (mut names, mut owned, mut made) = (HashSet::new(), HashSet::new(), Vec::new());
+    for new in vapps {
+        let name = match check_name(&new.name) {
+            Ok(name) => name,
+            Err(fault) => {
+                mistakes.push(format!("[vapp.{}] {fault}", new.name));
+                continue;
+            }
+        };
+        let imported = |machine: &Machine| machine.origin == Origin::Imported && machine.name == name;
+        if configured.contains(&name) || !names.insert(name.clone()) || roster.machines().any(imported) {
+            mistakes.push(format!("[vapp.{name}] a machine or another vApp has that name"));
+        }
+        let mut members = Vec::new();
+        for machine in new.machines.iter().map(|machine| check_name(machine).unwrap_or_else(|_| machine.clone())) {
+            if !configured.contains(&machine) {
+                mistakes.push(format!("[vapp.{name}] there is no [vm.{machine}]"));
+            }
+            if !owned.insert(machine.clone()) {
+                mistakes.push(format!("[vapp.{name}] {machine} is part of a vApp already"));
+            }
+            members.push(machine);
+        }
+        made.push(VApp { id: vapp_id(&name), name, machines: members });
+    }
+    match mistakes.is_empty() {
+        true => Ok(made),
+        false => Err(ConfigureError::Mistakes(mistakes)),
+    }
+}
+
+/// A disk of a configured machine that an imported one has already: each would overwrite the other's.
+fn taken_disks(roster: &Roster, machine: &Machine) -> Vec<String> {
+    let imported = || roster.machines().filter(|other| other.origin == Origin::Imported);
+    let owner = |disk: &super::MachineDisk| {
+        imported()
+            .find(|other| other.disks.iter().any(|theirs| super::roster::same_place(&theirs.target, &disk.target)))
+    };
+    let mistake = |disk: &super::MachineDisk| {
+        let owner = &owner(disk)?.name;
+        Some(format!("[vm.{}] {} is a disk of the imported machine {owner}", machine.name, disk.target))
+    };
+    machine.disks.iter().filter_map(mistake).collect()
+}
+
+/// Follows from the name, so that it is the same after a restart, whatever else is configured.
+fn vapp_id(name: &str) -> String {
+    let digest = Sha256::digest(name.as_bytes());
+    let hex: String = digest[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("resgroup-v{hex}")
+}
+
+#[cfg(test)]
+mod tests;
