@@ -313,7 +313,13 @@ impl Devices {
             let device = Object::new(controller.kind.vim_type())
                 .with("key", -100 - i32::try_from(index).unwrap_or(0))
                 .with("busNumber", Value::count(u64::from(controller.bus)));
-            self.add(device, false);
+            // pyvmomi does not send on what lacks a field that must be there.
+            let scsi = !matches!(
+                controller.kind,
+                ovf::ControllerKind::Ide | ovf::ControllerKind::Sata | ovf::ControllerKind::Nvme
+            );
+            let sharing = scsi.then(|| Value::word("VirtualSCSISharing", "noSharing"));
+            self.add(device.with_some("sharedBus", sharing), false);
             index
         });
         -100 - i32::try_from(index).unwrap_or(0)
