@@ -84,7 +84,8 @@ fn configured_and_imported_machines_are_the_same_in_every_life() {
     .unwrap();
     let web = &first.0[0];
     assert_eq!((web.name.as_str(), web.origin, web.disks[0].capacity_bytes), ("web", Origin::Configured, 5120));
-    let second = life(dir, configured, async |running| (running.inventory.machines(), running.inventory.vapps())).unwrap();
+    let second =
+        life(dir, configured, async |running| (running.inventory.machines(), running.inventory.vapps())).unwrap();
     assert_eq!(second, first);
     let third = life(dir, "", async |running| names(&running.inventory)).unwrap();
     assert_eq!(third, ["own"]);
