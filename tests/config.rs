@@ -130,7 +130,7 @@ const BAD: &[(&str, &[&str])] = &[
             "2:1: `listen` is a section; write it as [listen]",
             "3:2: unknown section `leese`; did you mean [lease]?",
             "4:3: unknown section `unrelated`; remove it; known sections: listen, tls, state, lease, data, user, datastore, \
-             vsphere, vm, vapp",
+             pull, vsphere, vm, vapp",
             "6:13: `timeout_s = 0` is out of range; choose a number from 1 to 604800",
             "7:19: `stall_timeout_s` is a string, not a whole number; write a whole number",
             "8:18: `idle_timeout_s` is a float, not a whole number; write a whole number",
@@ -202,6 +202,18 @@ const BAD: &[(&str, &[&str])] = &[
         "[lease]\nmin_rate_bytes_per_s = 2000000\n[data]\nmax_rate_bytes_per_s = 1000000\n",
         &["4:1: transfers may not be faster than 1000000 bytes per second but must not be slower than 2000000; raise \
              `max_rate_bytes_per_s` in [data] or lower `min_rate_bytes_per_s` in [lease]"],
+    ),
+    (
+        "[pull]\nallow = [\n\"files.lan\",\n\"10.0.0.1/8\",\n\"http://files.lan\",\n\"\",\n7,\n]\nalow = []\n",
+        &[
+            "4:1: `allow` has \"10.0.0.1/8\" in it: 10.0.0.1 is inside the network, not its first address; write \
+             \"files.lan\", \"192.168.7.7\" or \"10.0.0.0/8\"",
+            "5:1: `allow` has \"http://files.lan\" in it: http: is not an address; write \"files.lan\", \"192.168.7.7\" or \
+             \"10.0.0.0/8\"",
+            "6:1: `allow` has an empty string in it; remove it",
+            "7:1: `allow` has an integer in it; write a list of strings",
+            "9:1: unknown key `alow` in [pull]; did you mean `allow`?",
+        ],
     ),
     (
         "[datastore.default]\npath = \"disks\"\n[datastore.bad]\npath = \"gone\"\n\

@@ -31,12 +31,15 @@ use crate::edge::soap;
 use crate::edge::tls::{Identity, write_private};
 use crate::inventory::Inventory;
 use crate::journal::redb::RedbJournal;
-use crate::lease::{ChecksumType, Driver, LeaseMetrics, LeaseState, Leases, Renewal, Secret, Settings, Timeouts};
+use crate::lease::{
+    ChecksumType, Driver, LeaseMetrics, LeaseState, Leases, Puller, Renewal, Secret, Settings, Timeouts,
+};
 use crate::limits::{CONNECTIONS_MAX, DESCRIPTORS_KEPT, DESCRIPTORS_PER_TRANSFER, OPEN_TRANSFERS};
 use crate::transfer::crew::Crew;
 use crate::transfer::metrics::TransferMetrics;
 use crate::transfer::objects::Warehouse;
 use crate::transfer::pace::Pacer;
+use crate::upstream::pull::{Allowed, HttpPuller};
 use crate::wire::vmdk::Level;
 
 /// Why a server could not start.
@@ -111,7 +114,8 @@ impl Running {
 
         let registry = Registry::new();
         let metrics = Metrics::register(&registry, engine).map_err(io("metrics"))?;
-        let (leases, inventory) = start_leases(config, &space, metrics.lease)?;
+        let puller = HttpPuller::new(allowed(config)?);
+        let (leases, inventory) = start_leases(config, &space, &puller, metrics.lease)?;
         sweep(&leases, &space).await;
         let crew = start_crew()?;
         let tls = identity.server_config().map_err(io("certificate"))?;
@@ -131,6 +135,7 @@ impl Running {
         };
 
         let doors = Doors::open(&config.listen).await?;
+        puller.deliver_to(local(&doors.data)?);
         let addresses = doors.addresses(&identity, token_file, engine, kernel_suites)?;
         let urls = Arc::new(urls(config, local(&doors.data)?.port(), local(&doors.data_tls)?.port(), &identity));
         let (ready, token) = (Arc::new(AtomicBool::new(true)), Arc::new(token));
@@ -318,6 +323,7 @@ fn open_datastores(config: &Resolved) -> Result<Datastores, StartError> {
 fn start_leases(
     config: &Resolved,
     space: &Arc<Datastores>,
+    puller: &HttpPuller,
     metrics: LeaseMetrics,
 ) -> Result<(Leases, Inventory), StartError> {
     let state = &config.state.dir;
@@ -342,10 +348,21 @@ fn start_leases(
         config::Checksum::None => ChecksumType::None,
     };
     let max_rate_bytes_per_s = lease.max_rate_bytes_per_s;
-    let settings = Settings { timeouts, checksum_type, max_rate_bytes_per_s, ..Settings::new(secret, wall_clock_ms) };
+    let puller: Option<Arc<dyn Puller>> = Some(Arc::new(puller.clone()));
+    let settings =
+        Settings { timeouts, checksum_type, max_rate_bytes_per_s, puller, ..Settings::new(secret, wall_clock_ms) };
     let objects = Arc::new(Warehouse::new(space.clone()));
     let leases = Driver::start(settings, Box::new(journal), objects, metrics).map_err(io("journal"))?;
     Ok((leases, inventory))
+}
+
+/// What pull mode may reach, as the configuration was found to say.
+fn allowed(config: &Resolved) -> Result<Allowed, StartError> {
+    let mut allowed = Allowed::default();
+    for entry in &config.pull.allow {
+        allowed.add(entry).map_err(|reason| StartError::Configuration(format!("[pull] allow: {entry}: {reason}")))?;
+    }
+    Ok(allowed)
 }
 
 /// Removes part files nobody will continue. A walk that fails is no reason not to serve.

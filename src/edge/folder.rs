@@ -83,14 +83,21 @@ async fn enter(State(folder): State<Folder>, request: Request) -> Response {
     response
 }
 
-/// A refusal, and the body that was not read for it.
-type Refused = (Refusal, Option<Body>);
+/// A refusal, and the body that was not read for it, if there is more of it.
+type Refused = (Refusal, Option<Unread>);
+
+enum Unread {
+    /// Nothing was asked for.
+    All(Body),
+    /// The client is sending.
+    Rest(Body),
+}
 
 impl Folder {
     async fn serve(&self, head: &Parts, body: Body) -> Result<Response, Refused> {
         let (visitor, target) = match self.admit(head).await {
             Ok(admitted) => admitted,
-            Err(refusal) => return Err((refusal, Some(body))),
+            Err(refusal) => return Err((refusal, Some(Unread::All(body)))),
         };
         let read = |result: Result<Response, Refusal>| result.map_err(|refusal| (refusal, None));
         match (&head.method, target) {
@@ -98,7 +105,7 @@ impl Folder {
             (&Method::DELETE, Target::Object(at)) => read(self.delete(head, &at, &visitor).await),
             (&Method::GET | &Method::HEAD, Target::Object(at)) => read(self.show(head, &at).await),
             (&Method::GET | &Method::HEAD, target) => read(self.contents(&target).await),
-            _ => Err((Refusal::new(405, "a datacenter or datastore can only be looked at"), Some(body))),
+            _ => Err((Refusal::new(405, "a datacenter or datastore can only be looked at"), Some(Unread::All(body)))),
         }
     }
 
@@ -187,13 +194,14 @@ impl Folder {
         body: Body,
     ) -> Result<Response, Refused> {
         if let Err(refusal) = self.store_is_possible(head, at).await {
-            return Err((refusal, Some(body)));
+            return Err((refusal, Some(Unread::All(body))));
         }
         let length_bytes = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        let received = self.metrics.received_bytes.clone();
         let mut body = body.into_data_stream();
-        let pieces = patient(&mut body).inspect(move |piece| {
-            received.inc_by(piece.as_ref().map_or(0, |piece| piece.len() as u64));
+        let mut begun = false;
+        let pieces = patient(&mut body).inspect(|piece| {
+            begun = true;
+            self.metrics.received_bytes.inc_by(piece.as_ref().map_or(0, |piece| piece.len() as u64));
         });
         match self.files.write(at, length_bytes, pieces).await {
             Ok(written) => {
@@ -203,7 +211,8 @@ impl Folder {
             }
             Err(Unwritten::Refused(fault)) => {
                 tracing::info!(user = %visitor.name, file = %at, error = %fault, "datastore file not stored");
-                Err((refused(fault), Some(Body::new(body))))
+                let body = Body::new(body);
+                Err((refused(fault), Some(if begun { Unread::Rest(body) } else { Unread::All(body) })))
             }
             Err(Unwritten::Cut { received_bytes, error }) => {
                 tracing::info!(user = %visitor.name, file = %at, received_bytes, %error, "datastore file not stored");
@@ -255,8 +264,12 @@ fn refused(fault: Fault) -> Refusal {
 
 /// Reads some of a body that is refused, so that a client that sends before it listens sees the answer and not a reset. One that
 /// waits to be asked is not asked.
-async fn take_a_little(head: &Parts, unread: Option<Body>) {
-    let Some(body) = unread.filter(|_| !head.headers.contains_key(header::EXPECT)) else { return };
+async fn take_a_little(head: &Parts, unread: Option<Unread>) {
+    let body = match unread {
+        Some(Unread::Rest(body)) => body,
+        Some(Unread::All(body)) if !head.headers.contains_key(header::EXPECT) => body,
+        _ => return,
+    };
     let mut left = DRAIN_BYTES;
     let mut pieces = body.into_data_stream();
     let take = async {

@@ -35,7 +35,7 @@ use self::fault::fault;
 use crate::disk::{Datastores, DiskError, Entry, Folders, Place, Pool, Space};
 use crate::lease::{Fault, Holdings, Kind};
 use crate::limits::{FILE_BUFFERS, FILE_CALLS, FILE_ENTRIES, FILE_TRANSFERS, FILE_WAIT_MS};
-use crate::wire::datastore_path::DatastorePath;
+use crate::wire::datastore_path::{DatastorePath, DatastorePathError};
 
 /// The files of all datastores. Clones share limits and claims.
 #[derive(Clone)]
@@ -252,7 +252,10 @@ fn walk(space: &Datastores, top: &DatastorePath) -> Result<Vec<FileEntry>, Fault
             return Err(too_many(top));
         }
         left -= listing.entries.len();
-        let entries: Vec<FileEntry> = listing.entries.into_iter().filter_map(|entry| file_entry(&at, entry)).collect();
+        // All of it or an error: a copy that misses something would be taken for whole.
+        let too_deep = |error: DatastorePathError| Fault::FileFault { file: at.to_string(), reason: error.to_string() };
+        let entry = |entry: Entry| Ok(seen(at.join(&entry.name).map_err(too_deep)?, entry));
+        let entries = listing.entries.into_iter().map(entry).collect::<Result<Vec<FileEntry>, Fault>>()?;
         let directories = entries.iter().filter(|entry| entry.kind == EntryKind::Directory);
         pending.extend(directories.rev().map(|entry| entry.path.clone()));
         found.extend(entries);

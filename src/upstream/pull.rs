@@ -81,7 +81,8 @@ impl HttpPuller {
         let loads = loads(order.items)?;
         for load in &loads {
             let disks: Vec<_> = load.items.iter().map(|item| item.disk.as_str()).collect();
-            tracing::info!(lease = %order.lease, source = %load.origin.location(), ?disks, "pull begins");
+            let (source, trust) = (load.origin.location(), load.origin.trust());
+            tracing::info!(lease = %order.lease, %source, trust, ?disks, "pull begins");
         }
         let tally = Tally { moved_bytes: AtomicU64::new(0), expected_bytes: AtomicU64::new(0), haul };
         // Before anything moves, so that a source that cannot be asked is known at once and progress knows the whole.

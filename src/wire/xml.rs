@@ -364,7 +364,14 @@ impl Writer {
         self.document.push_str(name);
         for (key, value) in attributes {
             let _ = write!(self.document, " {key}=\"");
-            self.text(value);
+            for character in value.chars() {
+                match character {
+                    // A reader would make spaces of them.
+                    '\n' => self.document.push_str("&#10;"),
+                    '\t' => self.document.push_str("&#9;"),
+                    character => self.escaped(character),
+                }
+            }
             self.document.push('"');
         }
         self.document.push_str(end);

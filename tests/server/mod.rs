@@ -35,6 +35,8 @@ pub struct Config {
     pub lease_urls: &'static str,
     /// Directory of the datastore `default`; absent: one in the scratch directory.
     pub datastore: Option<PathBuf>,
+    /// More sections of the configuration.
+    pub more: &'static str,
 }
 
 impl Default for Config {
@@ -46,6 +48,7 @@ impl Default for Config {
             engine: "auto",
             lease_urls: "http",
             datastore: None,
+            more: "",
         }
     }
 }
@@ -65,13 +68,14 @@ impl Home {
             "[listen]\ncontrol = \"127.0.0.1:0\"\ndata = \"127.0.0.1:0\"\ndata_tls = \"127.0.0.1:0\"\n\
              control_plain = true\nlease_urls = \"{}\"\n[state]\ndir = \"state\"\n\
              [lease]\ntimeout_s = {}\nstall_timeout_s = {}\nidle_timeout_s = {}\n\
-             [data]\nengine = \"{}\"\n[datastore.default]\npath = \"{}\"\n",
+             [data]\nengine = \"{}\"\n[datastore.default]\npath = \"{}\"\n{}",
             config.lease_urls,
             config.timeout_s,
             config.stall_timeout_s,
             config.idle_timeout_s,
             config.engine,
             datastore.display(),
+            config.more,
         );
         fs::write(scratch.path().join("diskferry.toml"), text).expect("a configuration");
         Home { scratch, datastore }

@@ -13,13 +13,14 @@ use std::path::{Path, PathBuf};
 use super::mistake::Report;
 use super::raw::{Field, Fields, Raw};
 use super::resolved::{
-    Checksum, Data, Engine, KernelTls, Lease, Listen, Renewal, Resolved, Scheme, State, Tls, Vsphere,
+    Checksum, Data, Engine, KernelTls, Lease, Listen, Pull, Renewal, Resolved, Scheme, State, Tls, Vsphere,
 };
 use super::{Environment, state_dir_from};
 use crate::limits::{
     DATA_MEMORY_MIB, DATA_MEMORY_RANGE_MIB, DATA_THREADS_MAX, LEASE_TIMEOUT_MS, PACE_RATE_MIN_BYTES_PER_S,
     SESSION_IDLE_S, STALL_TIMEOUT_MS, TIMEOUT_MAX_S,
 };
+use crate::upstream::pull::Allowed;
 use crate::wire::soap::ApiVersion;
 
 /// Checks everything. The result counts only if nothing was reported; `None` when there is nothing to go on with.
@@ -37,6 +38,7 @@ pub(super) fn resolve(raw: &Raw, report: &Report, file: &Path, environment: Envi
     let users = users::resolve(&checks, raw.named("user"));
     let stores = raw.named("datastore");
     let datastores = datastores::resolve(&checks, &stores, state.as_ref());
+    let pull = checks.pull(&raw.section("pull"));
     let vsphere = checks.vsphere(&raw.section("vsphere"));
     let (vm_sections, vapp_sections) = (raw.named("vm"), raw.named("vapp"));
     let places = machines::Places::new(&stores, &datastores);
@@ -52,6 +54,7 @@ pub(super) fn resolve(raw: &Raw, report: &Report, file: &Path, environment: Envi
         data,
         users,
         datastores,
+        pull,
         vsphere,
         vms,
         vapps,
@@ -209,6 +212,21 @@ impl Checks<'_> {
                 .map_or(DATA_MEMORY_MIB, |field| field.value),
             max_rate_bytes_per_s: self.max_rate(fields),
         }
+    }
+
+    fn pull(&self, fields: &Fields) -> Pull {
+        let mut allowed = Allowed::default();
+        let mut allow = fields.texts("allow");
+        allow.retain(|entry| {
+            let added = allowed.add(&entry.value);
+            if let Err(reason) = &added {
+                let message = format!("`allow` has \"{}\" in it: {reason}", entry.value.escape_debug());
+                let remedy = "write \"files.lan\", \"192.168.7.7\" or \"10.0.0.0/8\"";
+                self.report.mistake(&entry.span, message, remedy);
+            }
+            added.is_ok()
+        });
+        Pull { allow: allow.into_iter().map(|entry| entry.value).collect() }
     }
 
     fn vsphere(&self, fields: &Fields) -> Vsphere {

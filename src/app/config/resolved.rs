@@ -33,6 +33,8 @@ pub struct Resolved {
     pub users: Vec<User>,
     /// Where disks live, in the order of their names; never empty.
     pub datastores: Vec<Datastore>,
+    /// What pull mode may reach.
+    pub pull: Pull,
     /// How vSphere clients see this server.
     pub vsphere: Vsphere,
     /// Machines that vSphere clients see, in the order of their names.
@@ -157,6 +159,13 @@ pub enum Backing {
     Directory(PathBuf),
     /// A block device: one raw disk.
     Device(PathBuf),
+}
+
+/// `[pull]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Pull {
+    /// Hosts, addresses and networks that are reached although they are not public.
+    pub allow: Vec<String>,
 }
 
 /// `[vsphere]`

@@ -71,6 +71,8 @@ impl Resolved {
 
     fn show_machines(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let vsphere = &self.vsphere;
+        writeln!(out, "\n[pull]")?;
+        list(out, "allow", self.pull.allow.iter().map(quoted))?;
         writeln!(out, "\n[vsphere]\nenabled = {}", vsphere.enabled)?;
         text(out, "api_version", vsphere.api_version)?;
         writeln!(out, "session_idle_s = {}", vsphere.session_idle_s)?;

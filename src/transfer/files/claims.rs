@@ -33,6 +33,11 @@ impl Claims {
         Ok(Claim { claims: claims.clone(), places })
     }
 
+    #[cfg(test)]
+    pub(super) fn are_free(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Place>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -71,6 +76,6 @@ mod tests {
         assert!(claim("new").is_ok(), "a refused claim leaves nothing");
         drop((held, beside));
         assert!(claim("vm").is_ok());
-        assert!(claims.lock().is_empty());
+        assert!(claims.are_free());
     }
 }

@@ -1,14 +1,15 @@
 //! Copying and moving files and directories within a datastore or between two.
 //!
 //! Blocks are shared where the file system can (reflink), else copied within the kernel, else by hand; holes stay holes. A copy is
-//! made as a part and published when it is whole; one of a directory that fails is removed again.
+//! made as a part and published when it is whole; one of a directory that fails is removed again. What a listing does not show
+//! (links, sockets, unfinished uploads) is not copied.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::fault::fault_at;
 use super::writing::Part;
-use super::{EntryKind, Files, Inner, Wish, ending, named, place, walk};
+use super::{EntryKind, FileEntry, Files, Inner, Wish, ending, named, place, walk};
 use crate::disk::{DiskError, Folders, LocalFile, Place, Space};
 use crate::lease::Fault;
 use crate::limits::{BUFFER_BYTES, FILE_COPY_STEP_BYTES};
@@ -43,7 +44,7 @@ impl Files {
     /// Gives a file or directory another name. Between file systems it is copied, and removed when the copy is whole.
     ///
     /// # Errors
-    /// As [`Files::copy`].
+    /// As [`Files::copy`]; `CannotDeleteFile` when a directory that was copied holds something that is not shown and so was not.
     pub async fn rename(&self, from: &DatastorePath, to: &DatastorePath, replace: bool) -> Result<(), Fault> {
         self.transplant(from, to, replace, How::Move).await
     }
@@ -108,14 +109,27 @@ impl Job {
             return Ok(());
         }
         self.check_target(&target, kind)?;
-        match kind {
-            EntryKind::File => self.copy_file(&source, &target)?,
+        let copied = match kind {
+            EntryKind::File => {
+                self.copy_file(&source, &target)?;
+                Vec::new()
+            }
             EntryKind::Directory => self.copy_tree(&target)?,
+        };
+        if self.how != How::Move {
+            return Ok(());
         }
-        match (self.how, kind) {
-            (How::Move, EntryKind::File) => space.remove_final(&source).map_err(about),
-            (How::Move, EntryKind::Directory) => space.remove_tree(&source).map_err(about),
-            _ => Ok(()),
+        // Only what was copied goes: what is not shown is not copied, and must not be lost.
+        for entry in copied.iter().rev() {
+            let place = place(&entry.path);
+            match entry.kind {
+                EntryKind::File => space.remove_final(&place).map_err(about)?,
+                EntryKind::Directory => space.remove_directory(&place).map_err(about)?,
+            }
+        }
+        match kind {
+            EntryKind::File => space.remove_final(&source).map_err(about),
+            EntryKind::Directory => space.remove_directory(&source).map_err(about),
         }
     }
 
@@ -130,7 +144,8 @@ impl Job {
         }
     }
 
-    fn copy_tree(&self, target: &Place) -> Result<(), Fault> {
+    /// Copies a directory and answers what was in it.
+    fn copy_tree(&self, target: &Place) -> Result<Vec<FileEntry>, Fault> {
         if self.how == How::Share {
             return Err(Fault::NotSupported {
                 reason: "directories share no blocks; share the files in them".to_owned(),
@@ -153,7 +168,7 @@ impl Job {
         {
             tracing::warn!(%target, %error, "part of a copy not removed");
         }
-        copied
+        copied.map(|()| entries)
     }
 
     fn copy_file(&self, source: &Place, target: &Place) -> Result<(), Fault> {

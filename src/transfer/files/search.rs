@@ -3,7 +3,7 @@
 //! Called by `edge`, which turns what is found into SOAP.
 
 use super::{EntryKind, FileEntry, Files, fault, place, too_many};
-use crate::disk::{Datastores, DiskError, Folders};
+use crate::disk::{Datastores, DiskError, Folders, Listing};
 use crate::lease::Fault;
 use crate::limits::{FILE_ENTRIES, SEARCH_PATTERNS, TARGET_PATH_BYTES};
 use crate::wire::datastore_path::DatastorePath;
@@ -126,6 +126,8 @@ fn search(space: &Datastores, top: &DatastorePath, spec: &SearchSpec) -> Result<
                 return Err(Fault::FileNotFound { file: place });
             }
             Err(error) if error.is_not_found() && folder != *top => continue,
+            // What we may not enter (lost+found) must not keep the rest from being found.
+            Err(DiskError::Permission { .. }) if folder != *top => Listing::default(),
             listing => listing.map_err(|error| fault(folder.datastore(), error))?,
         };
         if listing.cut {

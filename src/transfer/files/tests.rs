@@ -81,7 +81,7 @@ async fn an_upload_nobody_waits_for_any_more_leaves_nothing() {
     let busy = bench.files.write(&place, None, body(b"x")).await;
     assert!(matches!(busy, Err(Unwritten::Refused(Fault::FileLocked { .. }))), "two at once: {busy:?}");
     drop(upload);
-    bench.until(|bench| bench.on_disk().is_empty()).await;
+    bench.until(|bench| bench.on_disk().is_empty() && bench.files.0.claims.are_free()).await;
     bench.files.write(&place, None, body(b"x")).await.unwrap();
 }
 
@@ -219,9 +219,15 @@ async fn a_move_between_file_systems_copies_and_removes() {
     bench.files.rename(&at("[memory] vm/one"), &at("[ds] one"), false).await.unwrap();
     assert_eq!(bench.read("[ds] one", 0..11).await.unwrap(), b"[ds] vm/one");
     assert_eq!(bench.names("[memory] vm").await, ["sub"]);
+    std::fs::create_dir(bench.directory.path().join("odd")).unwrap();
+    std::fs::write(bench.directory.path().join("odd/file"), "x").unwrap();
+    symlink("nowhere", bench.directory.path().join("odd/link")).unwrap();
+    let moved = bench.files.rename(&at("[ds] odd"), &at("[memory] odd"), false).await;
+    assert!(matches!(moved, Err(Fault::CannotDeleteFile { .. })), "{moved:?}");
+    assert_eq!(bench.on_disk(), ["odd/", "odd/link", "one"], "what was not copied is not lost");
     let shared = bench.files.share(&at("[memory] vm/sub/two"), &at("[memory] clone")).await;
     assert!(matches!(shared, Err(Fault::NotSupported { .. })), "{shared:?}");
-    assert_eq!(bench.names("[memory]").await, ["vm"]);
+    assert_eq!(bench.names("[memory]").await, ["odd", "vm"]);
 }
 
 #[tokio::test]

@@ -61,7 +61,7 @@ pub struct Site {
 pub struct Source {
     site: Site,
     body: Incoming,
-    /// Kept because dropping it cuts the connection.
+    #[expect(dead_code, reason = "dropping it cuts the connection that the body comes over")]
     connection: Connection,
     position_bytes: u64,
     length_bytes: Option<u64>,
@@ -144,6 +144,17 @@ impl Origin {
             fields.push(("authorization".to_owned(), authorization.to_owned()));
         }
         Ok(Self { location, trust, fields: Fields(fields) })
+    }
+
+    /// What decides about the server's certificate, for messages.
+    pub fn trust(&self) -> &'static str {
+        match self.trust {
+            _ if !self.location.secure() => "none",
+            Trust::Roots => "system",
+            Trust::Sha1(_) => "sha1",
+            Trust::Sha256(_) => "sha256",
+            Trust::Certificates(_) => "certificate",
+        }
     }
 
     /// The location, for messages.
@@ -242,8 +253,8 @@ impl Site {
     /// GETs the file, or its rest from a position on if it still is that version.
     async fn get(&self, rest: Option<(u64, &str)>) -> Result<(Response<Incoming>, Connection), SourceError> {
         let range = rest.map(|(position, version)| (format!("bytes={position}-"), version));
-        let fields = range.as_ref().map(|(range, version)| [("range", range.as_str()), ("if-range", version)]);
-        let (response, connection) = self.ask("GET", fields.as_ref().map_or(&[], |fields| fields)).await?;
+        let fields = range.as_ref().map(|(range, version)| [("range", range.as_str()), ("if-range", *version)]);
+        let (response, connection) = self.ask("GET", fields.as_ref().map_or(&[][..], |fields| fields)).await?;
         let status = response.status();
         let wanted = if rest.is_some() { 206 } else { 200 };
         if status != wanted {
@@ -305,16 +316,16 @@ impl Site {
         let unreachable = |error: &dyn std::fmt::Display| SourceError::Unreachable(format!("{location}: {error}"));
         // Small requests must not wait for an answer to the one before; a socket that refuses is only slower.
         let _ = stream.set_nodelay(true);
-        let tls = match location.secure() {
-            true => Some(self.tls().await?),
-            false => None,
-        };
-        let name = ServerName::try_from(location.host().to_owned()).map_err(|error| unreachable(&error))?;
-        let config = tls.map(|(config, _)| (config.clone(), name));
+        let (mut config, mut doorkeeper) = (None, None);
+        if location.secure() {
+            let name = ServerName::try_from(location.host().to_owned()).map_err(|error| unreachable(&error))?;
+            let (client, judge) = self.tls().await?;
+            (config, doorkeeper) = (Some((client.clone(), name)), Some(judge));
+        }
         let opening = Connection::over(stream, config, location.host_field());
         match timeout(ms(PULL_CONNECT_MS), opening).await {
             Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => match tls.and_then(|(_, doorkeeper)| doorkeeper.refused()) {
+            Ok(Err(error)) => match doorkeeper.and_then(|doorkeeper| doorkeeper.refused()) {
                 Some(fault) => Err(SourceError::Untrusted(fault)),
                 None => Err(unreachable(&error)),
             },

@@ -5,6 +5,7 @@ mod planned;
 mod refused;
 mod round_trip;
 
+use super::names::{OVF_1, RASD, VMW, VSSD};
 use super::*;
 
 const VSPHERE: &str = include_str!("tests/samples/vsphere.ovf");
@@ -75,8 +76,6 @@ impl Parts {
         planned(&self.text())
     }
 }
-
-use super::names::{OVF_1, RASD, VMW, VSSD};
 
 /// An Item with the fields given, its number first.
 fn item(instance: &str, resource_type: u16, fields: &[(&str, &str)]) -> String {

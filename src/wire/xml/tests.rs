@@ -64,12 +64,13 @@ fn what_is_not_well_formed_is_refused_where_it_is() {
 fn what_is_written_reads_back() {
     let mut writer = Writer::new();
     let value = "<&>\"' \r\n\u{e9}\u{1f600}";
-    writer.open("x", &[("a", "1 & \"2\"")]);
+    let attribute = "1 & \"2\"\r\n\t3 ";
+    writer.open("x", &[("a", attribute)]);
     writer.leaf("y", &[], value);
     writer.empty("z", &[]);
     writer.text("\u{0}");
     writer.close("x");
     let root = Element::parse(writer.finish().as_bytes()).unwrap();
-    assert_eq!((root.attribute("a"), root.child("y").unwrap().text.as_str()), (Some("1 & \"2\""), value));
+    assert_eq!((root.attribute("a"), root.child("y").unwrap().text.as_str()), (Some(attribute), value));
     assert_eq!(root.text, "\u{fffd}");
 }

@@ -140,7 +140,7 @@ fn exports_of_virtualbox_are_read() {
 
     let ovf = Ovf::parse(VIRTUALBOX_2).unwrap();
     assert_eq!(ovf.version, Version::V2);
-    let plan = plan(&ovf, &PlanParams::default());
+    let plan = super::plan(&ovf, &PlanParams::default());
     assert_eq!(plan.errors, []);
     let machine = &plan.systems[0];
     assert_eq!((machine.disks[0].controller, machine.disks[0].unit), (at(LsiLogicSas, 0), 2));
@@ -152,7 +152,7 @@ fn exports_of_virtualbox_are_read() {
 fn cloud_images_and_their_properties_are_read() {
     let ovf = Ovf::parse(CLOUD).unwrap();
     assert_eq!(ovf.version, Version::V1_1);
-    let plan = plan(&ovf, &PlanParams::default());
+    let plan = super::plan(&ovf, &PlanParams::default());
     assert_eq!(plan.errors, []);
     assert_eq!(
         said(&plan.warnings),
@@ -189,7 +189,7 @@ fn cloud_images_and_their_properties_are_read() {
 #[test]
 fn a_vapp_is_several_machines() {
     let ovf = Ovf::parse(VAPP).unwrap();
-    let plan = plan(&ovf, &PlanParams { locale: "de_AT".into(), ..PlanParams::default() });
+    let plan = super::plan(&ovf, &PlanParams { locale: "de_AT".into(), ..PlanParams::default() });
     assert_eq!(plan.errors, []);
     assert_eq!(said(&plan.warnings), ["the texts in \"fr-FR\" are in another file and are not read"]);
     assert_eq!((plan.name.as_str(), plan.is_vapp), ("The Shop", true));

@@ -310,15 +310,17 @@ fn a_disk_used_twice_is_transferred_twice() {
 
 #[test]
 fn more_disks_than_a_lease_takes_are_an_error() {
-    let controllers: Vec<String> =
-        (0..4).map(|n| item(&format!("c{n}"), 6, &[("ResourceSubType", "VirtualSCSI")])).collect();
-    let disks = (0..257)
-        .map(|n| item(&format!("d{n}"), 17, &[("HostResource", "ovf:/disk/d1"), ("Parent", &format!("c{}", n / 65))]));
-    let items: Vec<String> = [CPU.to_owned(), MEMORY.to_owned()].into_iter().chain(controllers).chain(disks).collect();
+    let scsi = (0..4).map(|n| item(&format!("c{n}"), 6, &[("ResourceSubType", "VirtualSCSI")]));
+    let sata = [item("c4", 20, &[("ResourceSubType", "AHCI")])];
+    let disks = (0..258).map(|n| {
+        let parent = format!("c{}", n / 64);
+        item(&format!("d{n}"), 17, &[("HostResource", "ovf:/disk/d1"), ("Parent", &parent)])
+    });
+    let items: Vec<String> =
+        [CPU.to_owned(), MEMORY.to_owned()].into_iter().chain(scsi).chain(sata).chain(disks).collect();
     let plan = Parts { items: items.concat(), ..Parts::default() }.plan();
-    let errors = said(&plan.errors);
-    assert!(errors.contains(&"VirtualSystem \"vm\": more than 256 disks".to_owned()), "{errors:?}");
-    assert!(plan.systems[0].disks.len() <= 256);
+    assert_eq!(said(&plan.errors), ["VirtualSystem \"vm\": more than 256 disks"]);
+    assert_eq!((plan.systems[0].disks.len(), plan.files.len()), (256, 256));
 }
 
 #[test]
