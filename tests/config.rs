@@ -243,7 +243,8 @@ const BAD: &[(&str, &[&str])] = &[
              control characters",
             "24:29: unknown key `controler` in `disks`; known keys: path, controller",
             "25:1: a disk of [vm.disks] has no `path`; write { path = \"[DATASTORE] PATH\", controller = \"pvscsi\" }",
-            "25:16: `controller` cannot be \"scsi\"; choose one of lsilogic, lsilogic-sas, buslogic, pvscsi, ide, sata, nvme",
+            "25:16: `controller` cannot be \"scsi\"; choose one of lsilogic, lsilogic-sas, buslogic, pvscsi, ide, sata, \
+             nvme (did you mean `pvscsi`?)",
             "26:1: `disks` has an integer in it; write a list of strings or tables with path, controller",
             "27:1: `disks` has an empty string in it; remove it",
             "28:1: [default]   a.raw is a disk of machine `disks` already; a disk belongs to one machine, once",
