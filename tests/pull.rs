@@ -138,7 +138,7 @@ fn several_files_come_side_by_side() {
     let server = home.start();
     let all: Vec<Disk> = (0..6).map(|number| disks::disk(10 + number, number as u64)).collect();
     let lease = import(&server, &(0..6).map(|number| 10 + number).collect::<Vec<_>>());
-    let files: Vec<Value> = all.iter().enumerate().map(|(number, disk)| {
+    let files = all.iter().enumerate().map(|(number, disk)| {
         let url = origin.put(&format!("/{number}.vmdk"), Reply::File(disk.stream.clone()));
         file(&lease, number, &url)
     });
