@@ -20,12 +20,15 @@ pub struct RedbMachines {
     path: PathBuf,
 }
 
+/// Keys and what is stored under them.
+type Rows = Vec<(String, Vec<u8>)>;
+
 impl RedbMachines {
     pub(super) fn new(database: Arc<Database>, path: &Path) -> Self {
         Self { database, path: path.to_owned() }
     }
 
-    fn read(&self) -> Result<(Vec<(String, Vec<u8>)>, u64), redb::Error> {
+    fn read(&self) -> Result<(Rows, u64), redb::Error> {
         let transaction = self.database.begin_read()?;
         let claimed = transaction.open_table(META)?.get(CLAIMED_KEY)?.map_or(0, |number| number.value());
         let table = match transaction.open_table(MACHINES) {
