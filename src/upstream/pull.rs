@@ -100,7 +100,7 @@ impl HttpPuller {
     /// Finds the server of a load, and how much is to be fetched: 0 when nobody has said so yet.
     async fn find(&self, load: Load, ask: bool) -> Result<(Load, Site, u64), Fault> {
         let site = Site::find(load.origin.clone(), &self.allowed).await.map_err(|error| load.fault(&error))?;
-        let said = load.items.iter().filter_map(|item| announced(item)).sum();
+        let said = load.items.iter().filter_map(announced).sum();
         let expected_bytes = match said {
             // An archive is longer than what is taken from it.
             said if said > 0 && !load.archive => said,
