@@ -312,7 +312,7 @@ async fn a_reader_keeps_what_it_opened() {
     let bench = Bench::new();
     bench.files.write(&at("[ds] disk"), None, body(&vec![1; 600_000])).await.unwrap();
     let reading = bench.files.open_read(&at("[ds] disk")).await.unwrap();
-    bench.files.write(&at("[ds] disk"), None, body(&vec![2; 10])).await.unwrap();
+    bench.files.write(&at("[ds] disk"), None, body(&[2; 10])).await.unwrap();
     let pieces: Vec<_> = reading.stream(0..600_000).collect().await;
     assert!(pieces.iter().flat_map(|piece| piece.as_ref().unwrap().iter()).all(|byte| *byte == 1));
 
