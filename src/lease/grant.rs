@@ -135,7 +135,8 @@ impl Flow {
     }
 
     /// Cuts the transfer. The first reason stays. `RequestCanceled` means that the same client has come back on another
-    /// connection to resume: settle as [`Outcome::Interrupted`] what is durable.
+    /// connection to resume, or that the pull which fed it is over: the lease lives, settle as [`Outcome::Interrupted`] what can be
+    /// continued and remove the rest.
     pub fn cancel(&self, fault: Fault) {
         if let Ok(mut reason) = self.reason.lock()
             && reason.is_none()

@@ -13,6 +13,8 @@ pub struct LeaseMetrics {
     pub(super) aborts: IntCounterVec,
     /// Transfers under a grant now.
     pub(super) open_transfers: IntGauge,
+    /// Pulls that have ended, by outcome.
+    pub(super) pulls: IntCounterVec,
     /// Time open transfers spent without moving a byte.
     pub(super) stall_seconds: Counter,
     /// Duration of journal commits.
@@ -35,6 +37,10 @@ impl LeaseMetrics {
                 Opts::new("diskferry_lease_aborts_total", "Leases that went to error, by reason."),
                 &["reason"],
             )?,
+            pulls: IntCounterVec::new(
+                Opts::new("diskferry_lease_pulls_total", "Pulls of leases that have ended, by outcome."),
+                &["outcome"],
+            )?,
             open_transfers: IntGauge::new("diskferry_lease_open_transfers", "Transfers under a grant now.")?,
             stall_seconds: Counter::new(
                 "diskferry_lease_stall_seconds_total",
@@ -49,6 +55,7 @@ impl LeaseMetrics {
         registry.register(Box::new(metrics.leases.clone()))?;
         registry.register(Box::new(metrics.renewals.clone()))?;
         registry.register(Box::new(metrics.aborts.clone()))?;
+        registry.register(Box::new(metrics.pulls.clone()))?;
         registry.register(Box::new(metrics.open_transfers.clone()))?;
         registry.register(Box::new(metrics.stall_seconds.clone()))?;
         registry.register(Box::new(metrics.commit_seconds.clone()))?;

@@ -106,14 +106,14 @@ impl Table {
         let Some(pull) = entry.pull.as_mut().filter(|pull| pull.task == *task) else { return };
         let mut flows = Vec::new();
         if result.is_err() {
-            // Its connections are closed; the other ends need not wait until they notice.
+            // Its connections are closed; the other ends need not wait until they notice. The lease lives, so they clean up
+            // behind themselves.
             let uploads = entry.open.values().filter(|open| admission::is_upload(open.purpose));
             flows.extend(uploads.map(|open| open.flow.clone()));
         }
-        let cause = result.clone().err().unwrap_or(Fault::RequestCanceled);
         pull.result = Some(result);
         for flow in flows {
-            self.cut(flow, cause.clone());
+            self.cut(flow, Fault::RequestCanceled);
         }
         self.try_end_pull(id);
     }
@@ -174,6 +174,12 @@ impl Table {
 
     fn end_pull_task(&mut self, id: &LeaseId, task: &TaskId, result: Result<(), Fault>) {
         let wall_ms = self.wall_ms();
+        let outcome = match &result {
+            Ok(()) => "ok",
+            Err(Fault::RequestCanceled) => "canceled",
+            Err(_) => "failed",
+        };
+        self.metrics.pulls.with_label_values(&[outcome]).inc();
         // Its client may have ended it before, by SetTaskState.
         if self.tasks.get_mut(task).is_some_and(|task| task.end(result.map(|()| None), wall_ms).is_ok()) {
             self.touch_chore(task);

@@ -477,8 +477,8 @@ fn field(name: &str, value: &str) -> Result<(String, String), String> {
 /// The strong name of this version of the file, if the server says that it can send parts.
 fn version(response: &Response<Incoming>) -> Option<String> {
     text(response, "accept-ranges").filter(|units| units.eq_ignore_ascii_case("bytes"))?;
-    let etag = text(response, "etag").filter(|etag| etag.starts_with('"'));
-    etag.or_else(|| text(response, "last-modified")).map(str::to_owned)
+    // A time would not do: two versions may share a second.
+    text(response, "etag").filter(|etag| etag.starts_with('"')).map(str::to_owned)
 }
 
 fn text<'a>(response: &'a Response<Incoming>, name: &str) -> Option<&'a str> {

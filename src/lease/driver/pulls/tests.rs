@@ -146,6 +146,7 @@ async fn a_pull_from_start_to_end() {
     let ended = stage.leases.task(&task).await.unwrap();
     assert_eq!((ended.state, ended.error), (TaskState::Success, None));
     assert_eq!(stage.leases.get(&view.id).await.unwrap().mode, "pushOrGet");
+    assert_eq!(stage.metric("diskferry_lease_pulls_total{outcome=\"ok\"}"), Some(1.0));
     stage.leases.complete(&view.id).await.unwrap();
 }
 
