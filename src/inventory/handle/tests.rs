@@ -45,7 +45,7 @@ async fn a_machine_is_stored_before_it_is_seen() {
     store.set_broken(false);
     let edited = inventory.reconfigure(&machine.id, edit).await.unwrap();
     assert_eq!((edited.cpus, &inventory.machines()), (2, &vec![edited.clone()]));
-    assert_eq!(open(&store).machines(), [edited.clone()]);
+    assert_eq!(open(&store).machines(), std::slice::from_ref(&edited));
     assert_eq!(inventory.remove(&machine.id).await, Ok(edited));
     assert_eq!((inventory.machines(), open(&store).machines()), (vec![], vec![]));
 }

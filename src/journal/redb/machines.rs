@@ -25,7 +25,7 @@ impl RedbMachines {
         Self { database, path: path.to_owned() }
     }
 
-    fn read(&self) -> Result<(Vec<(String, Vec<u8>)>, u64), redb::Error> {
+    fn read(&self) -> Result<(Rows, u64), redb::Error> {
         let transaction = self.database.begin_read()?;
         let claimed = transaction.open_table(META)?.get(CLAIMED_KEY)?.map_or(0, |number| number.value());
         let table = match transaction.open_table(MACHINES) {
@@ -82,6 +82,9 @@ impl Store for RedbMachines {
         self.write(&rows).map_err(|error| self.failed("commit", error))
     }
 }
+
+/// Keys with what is stored under them.
+type Rows = Vec<(String, Vec<u8>)>;
 
 /// What a write does to the tables.
 enum Row {
