@@ -332,6 +332,8 @@ pub const GONE_OBJECTS: usize = 1024;
 pub const REPORTED_OBJECTS: usize = 65_536;
 /// Tasks that the task manager lists: vSphere shows about as many.
 pub const RECENT_TASKS: usize = 200;
+/// Tasks that a machine lists as its recent ones.
+pub const RECENT_TASKS_OF_MACHINE: usize = 20;
 /// Results of tasks that are kept: searches of a datastore, mostly.
 pub const TASK_RESULTS: usize = 256;
 /// How long changes are gathered before waiting clients are told: renewals come ten times a second.

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use diskferry::convert::{self, ConvertError, Endpoint, Format, Outcome, Request, Sparse, Watch, convert};
-use diskferry::wire::vmdk::{Database, Level};
+use diskferry::wire::vmdk::Level;
 use proptest::prelude::*;
 
 const GRAIN: usize = 65_536;
@@ -75,14 +75,14 @@ fn request(source: &Path, target: &Path, to: Format) -> Request {
         target: Endpoint::Path(target.to_owned()),
         from: None,
         to: Some(to),
-        level: Level::Fast,
+        level: Some(Level::Fast),
         threads: 2,
-        sparse: Sparse::Scan,
+        sparse: None,
         durable: false,
         replace: false,
         salvage: false,
         capacity_bytes: None,
-        database: Database::default(),
+        database: None,
     }
 }
 
@@ -106,7 +106,7 @@ proptest! {
         let mut expected = write_disk(&raw, &pieces);
         // A VMDK has whole sectors.
         expected.resize(expected.len().next_multiple_of(512), 0);
-        let sparse = [Sparse::Scan, Sparse::Holes, Sparse::Off][sparse];
+        let sparse = Some([Sparse::Scan, Sparse::Holes, Sparse::Off][sparse]);
         for first in [Format::StreamOptimized, Format::MonolithicSparse, Format::MonolithicFlat] {
             let vmdk = dir.path().join(format!("{}.vmdk", first.name()));
             run(&Request { threads, sparse, ..request(&raw, &vmdk, first) }).unwrap();
@@ -132,7 +132,7 @@ proptest! {
         write_disk(&raw, &pieces);
         let streams = [1, threads].map(|threads| {
             let stream = dir.path().join(format!("{threads}.vmdk"));
-            run(&Request { threads, level: Level::Default, ..request(&raw, &stream, Format::StreamOptimized) }).unwrap();
+            run(&Request { threads, level: Some(Level::Default), ..request(&raw, &stream, Format::StreamOptimized) }).unwrap();
             fs::read(&stream).unwrap()
         });
         prop_assert!(streams[0] == streams[1]);
@@ -235,4 +235,25 @@ fn a_descriptor_leads_only_to_regular_files_beside_it() {
     let copy = dir.path().join("copy.raw");
     run(&request(&innocent, &copy, Format::Raw)).unwrap();
     assert_eq!(fs::read(&copy).unwrap(), fs::read(&descriptor).unwrap());
+}
+
+#[test]
+fn a_disk_that_was_not_closed_is_whole_but_spoken_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let raw = dir.path().join("disk.raw");
+    write_disk(&raw, &[(Fill::Text, 2 * GRAIN)]);
+    for to in [Format::MonolithicSparse, Format::StreamOptimized] {
+        let vmdk = dir.path().join(format!("{}.vmdk", to.name()));
+        run(&request(&raw, &vmdk, to)).unwrap();
+        let check = || convert::check(&Endpoint::Path(vmdk.clone()), None, 1, &Watch::default()).unwrap();
+        let speaks = |verdict: &convert::Verdict| {
+            assert!(verdict.ok, "{:?}", verdict.errors);
+            verdict.warnings.iter().any(|warning| warning.message.contains("uncleanShutdown"))
+        };
+        assert!(!speaks(&check()), "{}", to.name());
+        let mut bytes = fs::read(&vmdk).unwrap();
+        bytes[72] = 1;
+        fs::write(&vmdk, bytes).unwrap();
+        assert!(speaks(&check()), "{}", to.name());
+    }
 }

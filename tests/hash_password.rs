@@ -1,5 +1,7 @@
 //! `diskferry hash-password` as people and scripts use it: what it prints lets that user in, and nobody sees the password.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail a test")]
+
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};

@@ -138,11 +138,12 @@ fn several_files_come_side_by_side() {
     let server = home.start();
     let all: Vec<Disk> = (0..6).map(|number| disks::disk(10 + number, number as u64)).collect();
     let lease = import(&server, &(0..6).map(|number| 10 + number).collect::<Vec<_>>());
-    let files: Vec<Value> = all.iter().enumerate().map(|(number, disk)| {
+    let place = |(number, disk): (usize, &Disk)| {
         let url = origin.put(&format!("/{number}.vmdk"), Reply::File(disk.stream.clone()));
         file(&lease, number, &url)
-    });
-    let info = ended(&server, &pull(&server, &lease, &files.collect::<Vec<_>>()));
+    };
+    let files: Vec<Value> = all.iter().enumerate().map(place).collect();
+    let info = ended(&server, &pull(&server, &lease, &files));
     assert_eq!(info["state"], "success", "{info}");
     server.must("POST", &format!("/leases/{}/complete", lease.id), None);
     for (number, disk) in all.iter().enumerate() {

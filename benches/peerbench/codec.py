@@ -15,6 +15,9 @@ from .contest import Skipped, remove
 
 GIB = 2**30
 PACKAGES = {"qemu-img": "qemu-utils", "mke2fs": "e2fsprogs", "vmdktool": "vmdktool"}
+CONTESTS = (
+    "encode", "decode own", "decode qemu", "copy", "random", "zeros", "empty", "lonely encode", "lonely decode",
+)  # fmt: skip
 # Short commands are run more often: a single one says little.
 SHORT = 5
 ROUNDS, QUICK_ROUNDS = 3, 2
@@ -58,8 +61,24 @@ def describe(parts):
     parser.add_argument("--disk", metavar="FILE", help="a raw disk to convert instead of the one that is made")
     options.shared(parser, "codec", ROUNDS, QUICK_ROUNDS, "about a minute")
     parser.add_argument("--cores", metavar="N", type=options.positive, default=2, help="cores to use [default: 2]")
+    parser.add_argument(
+        "--only",
+        metavar="NAME[:TEXT]",
+        action="append",
+        type=wanted,
+        help=f"only this contest, and of it only qemu-img and rows with TEXT in their names; several: repeat it "
+        f"[{', '.join(CONTESTS)}]",
+    )
     parser.add_argument("--ceiling", metavar="PROGRAM", help="an already built benches/ceiling.rs")
     parser.set_defaults(run=run)
+
+
+def wanted(text):
+    """NAME[:TEXT] of --only as a pair."""
+    name, _, words = text.partition(":")
+    if name not in CONTESTS:
+        raise argparse.ArgumentTypeError(f"the contests are {', '.join(CONTESTS)}")
+    return name, words
 
 
 def run(arguments):
@@ -84,12 +103,12 @@ def run(arguments):
     disk = disks.given(arguments.disk) if arguments.disk else disks.real(folder, *sizes.real_bytes)
     if disk.data_bytes == 0:
         raise machine.Unfit(f"{disk.path}: nothing but zeros")
-    found = measure(tools, disk, sizes, folder, rounds, arguments.quick)
+    found = measure(tools, disk, sizes, folder, rounds, arguments)
     return conclude(found, facts, before, arguments)
 
 
-def measure(tools, disk, sizes, folder, rounds, quick):
-    """Holds all contests, prints the table of each when it is done, and returns their results by name."""
+def measure(tools, disk, sizes, folder, rounds, arguments):
+    """Holds the contests, prints the table of each when it is done, and returns their results by name."""
     rows = codec_rows
 
     def decode(row, maker):
@@ -99,28 +118,33 @@ def measure(tools, disk, sizes, folder, rounds, quick):
         lonely = disks.lonely(folder, LONELY_BYTES)
         row = tools.diskferry("", lonely.path, "stream")
         stream = kept.enter_context(made_once(row, folder))
-        return rows.lonely_decode(tools, lonely, stream, folder, not quick)
+        return rows.lonely_decode(tools, lonely, stream, folder, not arguments.quick)
 
     short = rounds * SHORT
-    contests = [
-        ("encode", lambda _: rows.encode(tools, disk, folder), rounds),
-        ("decode own", decode(tools.diskferry("", disk.path, "stream"), "diskferry"), rounds),
-        ("decode qemu", decode(tools.qemu_stream("", disk.path), "qemu-img"), rounds),
-        ("copy", lambda _: rows.copy(tools, disk, folder), rounds),
-        ("random", lambda _: rows.random(tools, disks.noise(folder, sizes.random_bytes), folder), rounds),
-        ("zeros", lambda _: rows.zeros(tools, disks.zeros(folder, sizes.zeros_bytes), folder), rounds),
-        ("empty", lambda _: rows.empty(tools, disks.empty(folder, EMPTY_BYTES), folder), short),
-        ("lonely encode", lambda _: rows.lonely_encode(tools, disks.lonely(folder, LONELY_BYTES), folder), short),
-        ("lonely decode", lonely_decode, short),
-    ]
-    return {name: hold(name, contest, times) for name, contest, times in contests}
+    contests = {
+        "encode": (lambda _: rows.encode(tools, disk, folder), rounds),
+        "decode own": (decode(tools.diskferry("", disk.path, "stream"), "diskferry"), rounds),
+        "decode qemu": (decode(tools.qemu_stream("", disk.path), "qemu-img"), rounds),
+        "copy": (lambda _: rows.copy(tools, disk, folder), rounds),
+        "random": (lambda _: rows.random(tools, disks.noise(folder, sizes.random_bytes), folder), rounds),
+        "zeros": (lambda _: rows.zeros(tools, disks.zeros(folder, sizes.zeros_bytes), folder), rounds),
+        "empty": (lambda _: rows.empty(tools, disks.empty(folder, EMPTY_BYTES), folder), short),
+        "lonely encode": (lambda _: rows.lonely_encode(tools, disks.lonely(folder, LONELY_BYTES), folder), short),
+        "lonely decode": (lonely_decode, short),
+    }
+    only = arguments.only or [(name, "") for name in CONTESTS]
+    return {name: hold(name, *contests[name], [words for one, words in only if one == name]) for name in CONTESTS}
 
 
-def hold(name, contest, times):
-    """One contest. If its disks cannot be made, the others are measured all the same."""
+def hold(name, contest, times, only):
+    """One contest, with the rows that are asked for. If its disks cannot be made, the others are measured all the same."""
+    if not only:
+        return Skipped("not asked for", is_failure=False)
     try:
         with contextlib.ExitStack() as kept:
-            results = contest(kept).run(times)
+            held = contest(kept)
+            held.keep(only)
+            results = held.run(times)
     except (machine.Unfit, OSError, subprocess.CalledProcessError) as why:
         print(f"\n{name}: NOT MEASURED  {why}")
         return Skipped(str(why))

@@ -89,6 +89,10 @@ class Contest:
     # Whether the size of a target is what it takes on the disk.
     sparse_target: bool = False
 
+    def keep(self, texts):
+        """Leaves out the rows whose names contain none of `texts`, but for the reference."""
+        self.rows = [row for row in self.rows if row.name == self.reference or any(text in row.name for text in texts)]
+
     def run(self, rounds):
         results = {row.name: Result(row) for row in self.rows}
         for number in range(rounds):
@@ -138,16 +142,17 @@ class Contest:
 
 
 class Skipped:
-    """A contest that could not be held."""
+    """A contest that was not held: it could not be, or nobody asked for it."""
 
-    def __init__(self, why):
+    def __init__(self, why, is_failure=True):
         self.why = why
+        self.is_failure = is_failure
 
     def all(self):
         return []
 
     def failures(self):
-        return [self.why]
+        return [self.why] if self.is_failure else []
 
     def measured(self, *_):
         return False

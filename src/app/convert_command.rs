@@ -26,12 +26,13 @@ pub(super) fn run(command: &Convert) -> Exit {
     let (started, cpu_before) = (Instant::now(), cpu_seconds());
     match &command.action {
         ConvertAction::Convert(request) => {
+            warn(command, request);
             let result = convert::convert(request, &watch);
             progress.finish();
             let spent = Spent { seconds: started.elapsed().as_secs_f64(), cpu_seconds: cpu_seconds() - cpu_before };
             match result {
                 Ok(outcome) => report(command, request, &outcome, &spent),
-                Err(error) => failed(&error),
+                Err(error) => failed(command, &error),
             }
         }
         ConvertAction::Check { source, from, threads } => {
@@ -39,16 +40,23 @@ pub(super) fn run(command: &Convert) -> Exit {
             progress.finish();
             match result {
                 Ok(verdict) => judge(command, source, &verdict),
-                Err(error) => failed(&error),
+                Err(error) => failed(command, &error),
             }
         }
         ConvertAction::Info { source, from } => {
             progress.finish();
             match convert::info(source, *from) {
                 Ok(info) => print(&serde_json::to_string_pretty(&info).unwrap_or_default()),
-                Err(error) => failed(&error),
+                Err(error) => failed(command, &error),
             }
         }
+    }
+}
+
+/// Before the work: whoever sees it can still stop it.
+fn warn(command: &Convert, request: &Request) {
+    if !command.quiet {
+        request.warnings().iter().for_each(|warning| eprintln!("diskferry: warning: {warning}"));
     }
 }
 
@@ -77,6 +85,7 @@ fn report(command: &Convert, request: &Request, outcome: &Outcome, spent: &Spent
             "cpuSeconds": spent.cpu_seconds,
             "way": outcome.way.name(),
             "lost": outcome.lost,
+            "warnings": request.warnings(),
         });
         return match print(&object.to_string()) {
             Exit::Done => exit,
@@ -135,14 +144,33 @@ fn words(source: &Endpoint, verdict: &Verdict) -> String {
     lines.join("\n")
 }
 
-fn failed(error: &ConvertError) -> Exit {
-    eprintln!("diskferry: {}", super::with_causes(error));
-    match error.blame() {
-        ConvertBlame::Usage => Exit::Usage,
-        ConvertBlame::Source => Exit::Failed,
-        ConvertBlame::Machine => Exit::Io,
-        ConvertBlame::Stopped => Exit::Interrupted,
+fn failed(command: &Convert, error: &ConvertError) -> Exit {
+    let message = super::with_causes(error);
+    eprintln!("diskferry: {message}");
+    let (kind, exit) = match error.blame() {
+        ConvertBlame::Usage => ("usage", Exit::Usage),
+        ConvertBlame::Source => ("source", Exit::Failed),
+        ConvertBlame::Machine => ("machine", Exit::Io),
+        ConvertBlame::Stopped => ("interrupted", Exit::Interrupted),
+    };
+    if command.json {
+        // What cannot be said is said on standard error; the exit code is that of the failure.
+        let _ = print(&failure(command, kind, &message).to_string());
     }
+    exit
+}
+
+/// The object of `--json` when there is no result.
+fn failure(command: &Convert, kind: &str, message: &str) -> serde_json::Value {
+    let (source, target) = match &command.action {
+        ConvertAction::Convert(request) => (&request.source, Some(&request.target)),
+        ConvertAction::Check { source, .. } | ConvertAction::Info { source, .. } => (source, None),
+    };
+    let mut object = json!({ "source": { "path": name(source) }, "error": { "kind": kind, "message": message } });
+    if let Some(target) = target {
+        object["target"] = json!({ "path": name(target) });
+    }
+    object
 }
 
 fn print(text: &str) -> Exit {
@@ -228,3 +256,21 @@ fn draw(watch: &Watch, ended: &AtomicBool) {
 }
 
 const MIB: f64 = (1u64 << 20) as f64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_an_object_too() {
+        let source = Endpoint::Path("gone.vmdk".into());
+        let action = ConvertAction::Check { source, from: None, threads: 1 };
+        let command = Convert { action, json: true, quiet: true };
+        assert_eq!(
+            failure(&command, "machine", "it is \"gone\""),
+            json!({
+                "source": { "path": "gone.vmdk" }, "error": { "kind": "machine", "message": "it is \"gone\"" },
+            })
+        );
+    }
+}

@@ -14,7 +14,7 @@ use super::sparse_disk::SparseDisk;
 use super::{ConvertBlame, ConvertError, Endpoint, Format, Watch};
 use crate::disk::LocalFile;
 use crate::limits::{CONVERT_MESSAGES, SECTOR_BYTES};
-use crate::wire::vmdk::{EndOfStream, Entry, Header, Level, Occupancy, Summary, VmdkError};
+use crate::wire::vmdk::{EndOfStream, Entry, Header, Level, Occupancy, Summary, VmdkError, is_left_open};
 
 /// What a check found.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -75,6 +75,9 @@ fn judge(source: Source, threads: usize, watch: &Watch, verdict: &mut Verdict) -
                 .warn(&format!("the descriptor speaks of {said} sectors, the header of {sectors}; the header counts"));
         }
     }
+    if is_left_open(&beginning(&source.reading)?) {
+        verdict.warn("its header says that it was not closed (uncleanShutdown): what was written last may be missing");
+    }
     match (&source.reading, source.header) {
         (Reading::Sparse { file, header }, _) => sparse(file.clone(), *header, watch, verdict),
         (Reading::Stream { .. } | Reading::Pipe { .. }, Some(header)) => {
@@ -94,6 +97,19 @@ fn judge(source: Source, threads: usize, watch: &Watch, verdict: &mut Verdict) -
             Err(ConvertError::Request(why.to_owned()))
         }
     }
+}
+
+/// The header as it is stored; nothing for what has none.
+fn beginning(reading: &Reading) -> Result<Vec<u8>, ConvertError> {
+    let file = match reading {
+        Reading::Sparse { file, .. } | Reading::Stream { file, .. } => file,
+        Reading::Pipe { head, .. } => return Ok(head.clone()),
+        Reading::Flat(_) => return Ok(Vec::new()),
+    };
+    let mut block = vec![0; SECTOR_BYTES as usize];
+    let found = file.read_at(&mut block, 0).map_err(ConvertError::storage(file.path()))?;
+    block.truncate(found);
+    Ok(block)
 }
 
 fn stream(

@@ -25,6 +25,7 @@ mod lineup;
 mod loss;
 mod origin;
 mod outflow;
+mod request;
 mod run;
 mod salvage;
 mod source;
@@ -36,12 +37,11 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::wire::vmdk::{Database, Level};
-
 pub use check::{Verdict, check};
 pub use error::{ConvertBlame, ConvertError};
 pub use info::{Info, info};
 pub use loss::Loss;
+pub use request::Request;
 pub use run::{Outcome, Way, convert};
 
 /// The kinds of disk files there are.
@@ -76,35 +76,6 @@ pub enum Sparse {
     Holes,
     /// Everything is stored.
     Off,
-}
-
-/// What is to be converted, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
-    /// The disk.
-    pub source: Endpoint,
-    /// Where it goes.
-    pub target: Endpoint,
-    /// Format of the source; found out when absent.
-    pub from: Option<Format>,
-    /// Format of the target; by its name when absent.
-    pub to: Option<Format>,
-    /// How hard to compress.
-    pub level: Level,
-    /// Codec threads; 1 does everything on the calling one.
-    pub threads: usize,
-    /// How holes are made.
-    pub sparse: Sparse,
-    /// Whether to wait until the target would survive a power cut.
-    pub durable: bool,
-    /// Whether an existing file may be replaced, and a device overwritten.
-    pub replace: bool,
-    /// Whether damage is listed instead of ending the conversion.
-    pub salvage: bool,
-    /// Size of a raw disk that comes front to back.
-    pub capacity_bytes: Option<u64>,
-    /// What the descriptor of a VMDK says about the virtual hardware.
-    pub database: Database,
 }
 
 /// How far a conversion is, and the way to stop it. Shared with whoever watches.

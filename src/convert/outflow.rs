@@ -68,6 +68,11 @@ pub(super) fn part(path: &std::path::Path, replace: bool, watch: &Watch) -> Resu
         let why = "there is no such device, and no files are made below /dev";
         return Err(ConvertError::Request(format!("{}: {why}", path.display())));
     }
+    // `sub/` means a file in a directory, but which; and its part would be `sub/.part`.
+    if path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+        let why = if path.is_dir() { "is a directory" } else { "the directory does not exist" };
+        return Err(ConvertError::Request(format!("{}: {why}; name the file in it", path.display())));
+    }
     let part = PartFile::create(path, replace).map_err(|error| match error {
         crate::disk::DiskError::Exists { place } if place.ends_with(".part") => {
             let why = "exists: somebody's file, or what a killed conversion left";
@@ -118,5 +123,36 @@ impl Outflow {
             To::Part(part) => part.publish(durable).map_err(ConvertError::storage(&self.name)),
             To::Stream(mut out) => out.flush().map_err(ConvertError::stream(&self.name)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_that_can_only_be_a_directory_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        for (sub, why) in [("absent", "does not exist"), ("there", "is a directory")] {
+            if sub == "there" {
+                std::fs::create_dir(dir.path().join(sub)).unwrap();
+            }
+            let path = PathBuf::from(format!("{}/{sub}/", dir.path().display()));
+            let error = part(&path, true, &Watch::default()).err().unwrap().to_string();
+            assert!(error.contains(&format!("{sub}/")) && error.contains(why), "{error}");
+        }
+        assert_eq!(std::fs::read_dir(dir.path().join("there")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_link_that_is_replaced_leaves_what_it_names_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (link, named) = (dir.path().join("link.raw"), dir.path().join("named.raw"));
+        std::fs::write(&named, "precious").unwrap();
+        std::os::unix::fs::symlink("named.raw", &link).unwrap();
+        assert!(part(&link, false, &Watch::default()).is_err());
+        part(&link, true, &Watch::default()).unwrap().publish(false).unwrap();
+        assert_eq!(std::fs::read(&named).unwrap(), b"precious");
+        assert!(!link.is_symlink() && std::fs::read(&link).unwrap().is_empty());
     }
 }

@@ -80,7 +80,7 @@ impl Outcome {
 /// # Errors
 /// See [`ConvertError`]. There is no target then, and no part of one; a block device has undefined contents.
 pub fn convert(request: &Request, watch: &Watch) -> Result<Outcome, ConvertError> {
-    let to = target_format(request)?;
+    let to = request.target_format()?;
     let source = open(request)?;
     check_endpoints(request, to, &source)?;
     let restarts = matches!(source.reading, Reading::Stream { .. }) && !request.salvage;
@@ -158,9 +158,9 @@ impl Conversion<'_> {
         }
         let wish =
             Wish { cut, through_tables, salvage: self.request.salvage, capacity_bytes: self.request.capacity_bytes };
-        let shared = shareable(&source, self.request.sparse);
+        let shared = shareable(&source, self.sparse_mode());
         let origin = source.origin(wish, self.watch)?;
-        let lineup = Lineup { threads: self.request.threads.max(1), level: self.request.level };
+        let lineup = Lineup { threads: self.request.threads.max(1), level: self.request.level.unwrap_or_default() };
         let mut works = Works { origin, lineup, watch: self.watch };
         let (tally, target_bytes) = match (self.to, place) {
             (Format::StreamOptimized, Place::Part(part)) => self.stream(&mut works, Outflow::to_part(part))?,
@@ -241,11 +241,11 @@ impl Conversion<'_> {
             file.set_length(0).map_err(&failed)?;
         }
         let length_bytes = self.length_bytes.unwrap_or(0);
-        if self.request.sparse == Sparse::Off {
+        if self.sparse_mode() == Sparse::Off {
             file.allocate(length_bytes).map_err(&failed)?;
         }
         file.set_length(length_bytes).map_err(&failed)?;
-        let tally = target::to_raw(works, self.length_bytes, self.request.sparse, file, shares)?;
+        let tally = target::to_raw(works, self.length_bytes, self.sparse_mode(), file, shares)?;
         Ok((tally, file.length_bytes().map_err(&failed)?))
     }
 
@@ -270,7 +270,7 @@ impl Conversion<'_> {
             device.zero(start_bytes..(start_bytes + ZERO_STEP_BYTES).min(device_bytes)).map_err(&failed)?;
         }
         let end_bytes = self.length_bytes.unwrap_or(device_bytes);
-        let tally = target::to_raw(works, Some(end_bytes), self.request.sparse, device, false)?;
+        let tally = target::to_raw(works, Some(end_bytes), self.sparse_mode(), device, false)?;
         self.watch.check()?;
         if self.request.durable {
             device.sync().map_err(&failed)?;
@@ -318,8 +318,12 @@ impl Conversion<'_> {
 
     fn descriptor(&self, create_type: CreateType, extent_file: &str) -> String {
         let capacity_sectors = self.capacity_bytes() / SECTOR_BYTES;
-        let (content_id, database) = (self.content_id, self.request.database);
+        let (content_id, database) = (self.content_id, self.request.database.unwrap_or_default());
         DescriptorText { create_type, capacity_sectors, extent_file, content_id, database }.render()
+    }
+
+    fn sparse_mode(&self) -> Sparse {
+        self.request.sparse.unwrap_or_default()
     }
 
     /// Size of the disk in whole sectors.
@@ -337,21 +341,6 @@ fn shareable(source: &Source, sparse: Sparse) -> Option<LocalFile> {
         Reading::Flat(disk) => disk.files().next().cloned(),
         Reading::Sparse { file, .. } => Some(file.clone()),
         Reading::Stream { .. } | Reading::Pipe { .. } => None,
-    }
-}
-
-/// The format of the target: as asked for, or by its name.
-fn target_format(request: &Request) -> Result<Format, ConvertError> {
-    match (request.to, &request.target) {
-        (Some(format), _) => Ok(format),
-        (None, Endpoint::Standard) => {
-            let why = "say with --to what to write to standard output: streamOptimized or raw";
-            Err(ConvertError::Request(why.to_owned()))
-        }
-        (None, Endpoint::Path(path)) => {
-            let vmdk = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("vmdk"));
-            Ok(if vmdk { Format::StreamOptimized } else { Format::Raw })
-        }
     }
 }
 

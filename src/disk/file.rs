@@ -89,8 +89,8 @@ impl File {
         }
     }
 
-    /// Has the kernel read twice as far ahead as it does of itself. Asking for ranges (`WILLNEED`) would cost three times as much
-    /// processor time: they come as single pages, while what is read ahead comes in large pieces.
+    /// Has the kernel read twice as far ahead as it does of itself. Asking for ranges (`WILLNEED`) cost three times as much
+    /// processor time where it was tried.
     pub(super) fn will_read_on(&self) {
         // Only advice.
         let _ = rustix::fs::fadvise(self.buffered(), 0, None, Advice::Sequential);

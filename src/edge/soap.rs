@@ -210,7 +210,7 @@ fn refused(refusal: &Refusal, method: &str, peer: IpAddr) -> Response {
     let (fault, message) = rescue::soap::refusal(refusal);
     match refusal {
         Refusal::NotAuthenticated { .. } => tracing::debug!(method, %peer, fault = fault.kind, "call refused"),
-        _ => tracing::info!(method, %peer, fault = fault.kind, reason = message, "call refused"),
+        _ => tracing::info!(method = ?method, %peer, fault = fault.kind, reason = ?message, "call refused"),
     }
     soap(StatusCode::INTERNAL_SERVER_ERROR, envelope::fault(&fault, &message))
 }

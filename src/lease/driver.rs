@@ -108,17 +108,7 @@ impl Driver {
         let (request_sender, requests) = mpsc::channel(LEASE_REQUESTS);
         let (renewal_sender, renewals) = mpsc::channel(LEASE_REQUESTS);
         let news = broadcast::Sender::new(LEASE_NEWS);
-        let on_journal_failure = settings.on_journal_failure;
-        let mut table = Table::new(
-            settings.timeouts,
-            settings.checksum_type,
-            settings.max_rate_bytes_per_s,
-            settings.secret,
-            settings.puller.clone(),
-            settings.wall_clock_ms,
-            metrics.clone(),
-            own_events.clone(),
-        );
+        let mut table = Table::new(&settings, metrics.clone(), own_events.clone());
         table.recover(records, &*objects);
         let driver = Self {
             table,
@@ -126,7 +116,7 @@ impl Driver {
             objects,
             puller: settings.puller,
             metrics,
-            on_journal_failure,
+            on_journal_failure: settings.on_journal_failure,
             requests,
             renewals,
             kept: Vec::new(),

@@ -89,7 +89,7 @@ impl HttpPuller {
         let several = loads.len() > 1;
         let finding = loads.into_iter().map(|load| self.find(load, several));
         let found: Vec<_> = stream::iter(finding).buffered(PULL_SOURCES).try_collect().await?;
-        tally.expect(0, found.iter().map(|(_, _, expected_bytes)| expected_bytes).sum());
+        tally.await_bytes(0, found.iter().map(|(_, _, expected_bytes)| expected_bytes).sum());
         let fetching = found.into_iter().map(|(load, site, expected_bytes)| {
             let tally = &tally;
             async move { fetch(&load, site, expected_bytes, door, tally).await }
@@ -100,7 +100,7 @@ impl HttpPuller {
     /// Finds the server of a load, and how much is to be fetched: 0 when nobody has said so yet.
     async fn find(&self, load: Load, ask: bool) -> Result<(Load, Site, u64), Fault> {
         let site = Site::find(load.origin.clone(), &self.allowed).await.map_err(|error| load.fault(&error))?;
-        let said = load.items.iter().filter_map(|item| announced(item)).sum();
+        let said = load.items.iter().filter_map(announced).sum();
         let expected_bytes = match said {
             // An archive is longer than what is taken from it.
             said if said > 0 && !load.archive => said,
@@ -142,7 +142,7 @@ impl Load {
 }
 
 impl Tally {
-    fn expect(&self, before_bytes: u64, now_bytes: u64) {
+    fn await_bytes(&self, before_bytes: u64, now_bytes: u64) {
         self.expected_bytes.fetch_add(now_bytes, Ordering::Relaxed);
         self.expected_bytes.fetch_sub(before_bytes, Ordering::Relaxed);
     }
@@ -178,7 +178,7 @@ fn loads(items: Vec<PullItem>) -> Result<Vec<Load>, Fault> {
 async fn fetch(load: &Load, site: Site, expected_bytes: u64, door: SocketAddr, tally: &Tally) -> Result<(), Fault> {
     let mut source = site.open().await.map_err(|error| load.fault(&error))?;
     if let Some(length_bytes) = source.length_bytes() {
-        tally.expect(expected_bytes, length_bytes);
+        tally.await_bytes(expected_bytes, length_bytes);
     }
     match load.archive {
         true => fetch_members(load, &mut source, door, tally).await,

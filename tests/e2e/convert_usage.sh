@@ -66,6 +66,8 @@ qemu_says() {
 files() {
     wrong '2|74' 'nothing.raw.*(no such|not found|does not exist)|(no such|not found|does not exist).*nothing.raw' nothing.raw out/b
     wrong '2|74' 'nowhere' source.raw nowhere/b
+    wrong 2 'nowhere/.*does not exist' source.raw nowhere/
+    wrong 2 'out/.*directory' source.raw out/
     wrong '2|74' 'directory' out out2
     wrong 2 'directory' source.raw out
     wrong '2|74' 'no such|not found|does not exist' --check nothing.vmdk
@@ -99,6 +101,10 @@ files() {
     echo precious >out/there.raw
     ln -s there.raw out/link.raw
     wrong 2 '--force' source.raw out/link.raw
+    # With --force it is the link that is replaced, as the help says.
+    "$DISKFERRY" convert --quiet --force source.raw out/link.raw
+    [ ! -L out/link.raw ] && cmp -s source.raw out/link.raw || complain "a link as the target is not replaced"
+    unchanged "$(cat out/there.raw)" precious "the file that the link named"
     rm out/*
 
     if [ "$(id -u)" = 0 ]; then
@@ -199,10 +205,22 @@ for part in range(8): sys.stdout.buffer.write(text)' >long.raw
     grep -qE '[0-9] ?%' terminal && grep -qE '[MG]i?B/s' terminal || die "no percentage or rate on a terminal: $(head -c 500 terminal)"
     # --json: one object, whatever else is said.
     "$DISKFERRY" convert --no-sync --json --force long.raw out/plain.vmdk 2>err | jq -es 'length == 1 and .[0].target.path == "out/plain.vmdk"' >/dev/null || die "--json is not one object"
-    # A refusal under --json is in words on standard error, and no half object.
+    # A refusal under --json is in words on standard error, and an object.
     "$DISKFERRY" convert --json source.raw out/plain.vmdk >stdout 2>err && die "it replaced a file"
-    [ -s err ] || die "no message under --json"
-    [ ! -s stdout ] || jq -es 'length == 1' stdout >/dev/null || die "half an object: $(cat stdout)"
+    grep -q -- --force err || die "no message under --json"
+    jq -es 'length == 1 and (.[0] | .error.kind == "usage" and (.error.message | test("--force")) and .target.path == "out/plain.vmdk")' stdout >/dev/null ||
+        die "no object for a refusal: $(cat stdout)"
+    for action in --check --info; do
+        "$DISKFERRY" convert "$action" --json nothing.vmdk >stdout 2>err && die "$action of nothing"
+        jq -es 'length == 1 and .[0].source.path == "nothing.vmdk" and (.[0].error.message | length > 0)' stdout >/dev/null ||
+            die "no object for a failed $action: $(cat stdout)"
+    done
+    # Settings that mean nothing for the target are named, and change nothing.
+    "$DISKFERRY" convert --no-sync --force --level best --adapter ide source.raw out/plain.raw 2>err
+    cmp source.raw out/plain.raw || die "a setting without effect had one"
+    same "$(grep -cE 'warning: --(level|adapter).*no effect' err)" 2 "settings without effect: $(cat err)"
+    "$DISKFERRY" convert --no-sync --json --force --level best source.raw out/plain.raw | jq -es '.[0].warnings | length == 1' >/dev/null ||
+        die "no warnings in the object"
     # --check and --info for people.
     "$DISKFERRY" convert --check out/plain.vmdk >stdout
     [ -s stdout ] || die "--check says nothing"

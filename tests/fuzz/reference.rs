@@ -70,13 +70,18 @@ pub fn read(stream: &[u8]) -> Result<Disk, String> {
     Ok(Disk { capacity_sectors, grains })
 }
 
-/// The footer: the last sector that is not zero, if it has the magic and a footer marker in front.
+/// The footer: the last sector that is not zero, if it has the magic and a footer marker in front, and both are behind what
+/// precedes the grains: header, descriptor, and all that `overHead` counts.
 fn footer(stream: &[u8]) -> Option<&[u8]> {
+    let header = stream.get(..SECTOR)?;
+    let descriptor_end = number(header, 28, 8).saturating_add(number(header, 36, 8));
+    let preamble = number(header, 64, 8).max(descriptor_end).max(1);
     let sectors = stream.len() / SECTOR;
     let last = (1..sectors).rev().find(|at| stream[at * SECTOR..(at + 1) * SECTOR] != [0; SECTOR])?;
     let footer = &stream[last * SECTOR..(last + 1) * SECTOR];
     let marker = &stream[(last - 1) * SECTOR..last * SECTOR];
-    let is_footer = &footer[..4] == MAGIC && number(marker, 8, 4) == 0 && number(marker, 12, 4) == 3;
+    let is_behind = last as u64 > preamble;
+    let is_footer = is_behind && &footer[..4] == MAGIC && number(marker, 8, 4) == 0 && number(marker, 12, 4) == 3;
     is_footer.then_some(footer)
 }
 

@@ -35,7 +35,8 @@ same(lease.mode, "pushOrGet", "mode")
 expect(lease.error is None, "a ready lease has an error")
 disks = [device for device in info.deviceUrl if device.disk]
 expect(disks, "a lease without disks")
-same(len({device.key for device in disks}), len(disks), "keys are unique")
+same(len({device.key for device in disks}), len(disks), "keys that differ")
+same(len({device.targetId for device in disks}), len(disks), "names that differ")
 lease.SetManifestChecksumType([vim.KeyValue(key=device.key, value="sha256") for device in disks])
 refused(vmodl.fault.InvalidArgument, lambda: lease.SetManifestChecksumType([vim.KeyValue(key=disks[0].key, value="md5")]),
         "a checksum type that does not exist")

@@ -7,8 +7,13 @@
 disk guest 64
 disk data 16
 head -c 300000 /dev/urandom >"$work/tools.iso"
-site
+mkdir "$work/second"
+site "
+[datastore.second]
+path = \"$work/second\"
+"
 sail
+export GOVC_DATASTORE=default
 cd "$work"
 
 ovf box "guest.vmdk:$((64 << 20))" "data.vmdk:$((16 << 20))" >box.ovf
@@ -51,6 +56,13 @@ echo '{"Name": "third", "DiskProvisioning": "thin", "Annotation": "made <by> han
 govc import.ova -options options.json box.ova >/dev/null
 same "$(govc object.collect -s vm/third config.annotation)" "made <by> hand" "annotation from the options"
 refused 'not found' govc import.ova -name fourth -options <(sed 's/"Network": "VM Network"/"Network": "No Such"/' options.json) box.ova
+
+# Placed by every flag there is.
+govc import.ova -ds second -pool '*/Resources' -folder vm -host '*' -name placed box.ova >/dev/null
+same_disk guest.raw "$work/second/placed/placed.vmdk"
+same "$(govc datastore.info -json second | jq '.Datastores[0].Vm | length')" 1 "machines on the other datastore"
+govc vm.destroy placed
+same "$(find second -mindepth 1)" "" "files on the other datastore after vm.destroy"
 
 # An ISO goes in as it is, by PUT, and is the machine's CD.
 ovf withcd "data.vmdk:$((16 << 20))" --iso tools.iso --version 2 >withcd.ovf

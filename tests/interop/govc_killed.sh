@@ -21,17 +21,16 @@ cd "$work"
 ovf box "guest.vmdk:$((48 << 20))" >box.ovf
 ova box.ova box.ovf guest.vmdk
 before=$(stored)
-state_of() { admin /leases | jq -r '[.. | objects | select(.entity? == "'"$1"'") | .state][-1] // empty'; }
+state_of() { admin /leases | jq -r "[.[] | select(.entity == \"$1\") | .state][-1] // empty"; }
 is() { [ "$(state_of "$1")" = "$2" ]; }
-moved() { [ "$(admin /leases | jq '[.. | .bytesTransferred? // empty | numbers] | add // 0')" -gt "$1" ] || [ "$(du -sk ds | cut -f1)" -gt "$2" ]; }
+moved() { [ "$(admin /leases | jq "[.[] | select(.entity == \"$1\") | .disks[].movingBytes] | add // 0")" -gt "$2" ]; }
 nothing_left() { [ "$(stored)" = "$before" ] && [ "$(machines)" = "/ha-datacenter/vm/web" ]; }
 
 # The program itself, not `timeout` in front of it.
-kilobytes=$(du -sk ds | cut -f1)
 "$govc_program" import.ova box.ova >import.log 2>&1 &
 import=$!
 until_true 20 is box ready
-until_true 20 moved 100000 $((kilobytes + 100))
+until_true 20 moved box 100000
 kill -9 "$import"
 wait "$import" 2>/dev/null || true
 killed=$SECONDS

@@ -79,7 +79,7 @@ failed("no-pin", members(secure), VerifyFault)
 same(failed("gone", singly(plain, "gone"), vim.fault.HttpFault).statusCode, 404, "status in the fault")
 same(failed("no-token", singly(plain, "guarded"), vim.fault.HttpFault).statusCode, 403, "status in the fault")
 failed("cut", singly(plain, "cut"), vmodl.MethodFault)
-failed("lying", singly(plain, "lying"), vmodl.MethodFault)
+failed("lying", singly(plain, size=1000), vmodl.MethodFault)
 failed("elsewhere", singly(plain, "elsewhere"), vmodl.MethodFault)
 failed("no-member", lambda items: [SourceFile(targetDeviceId=item.deviceId, url=plain.url("plain/box.ova"), memberName="none.vmdk",
                                               create=False) for item in items], vmodl.MethodFault, "none.vmdk")

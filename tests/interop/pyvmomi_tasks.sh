@@ -6,15 +6,17 @@
 mkdir -p "$work/ds/web"
 truncate -s 32M "$work/ds/web/disk-0.raw"
 disk guest 16
-site '
+# One user whose password is nowhere, only its hash.
+hash=$("$DISKFERRY" hash-password <<<coal-and-steam)
+site "
 [vm.web]
-disks = ["[default] web/disk-0.raw"]
+disks = [\"[default] web/disk-0.raw\"]
 [user.stoker]
-role = "operator"
-password = "coal-and-steam"
+role = \"operator\"
+password_hash = \"$hash\"
 [vsphere]
 session_idle_s = 5
-'
+"
 sail
 as deckhand "$operator_password"
 cd "$work"

@@ -2,6 +2,7 @@
 
 pyvmomi gives up on a whole answer for one unknown field or one empty enumeration, so what it reads here it can read everywhere.
 """
+from pyVmomi.VmomiSupport import DataObject, IsChildVersion, ManagedObject
 from vsphere import *
 
 si = connect()
@@ -15,12 +16,12 @@ queue += [manager for manager in (content.propertyCollector, content.viewManager
 
 def references(value):
     """The managed objects a value speaks of."""
-    if isinstance(value, vmodl.ManagedObject):
+    if isinstance(value, ManagedObject):
         yield value
     elif isinstance(value, list):
         for item in value:
             yield from references(item)
-    elif isinstance(value, vmodl.DynamicData):
+    elif isinstance(value, DataObject):
         for info in value._GetPropertyList():
             yield from references(getattr(value, info.name))
 
@@ -32,6 +33,9 @@ while queue:
         continue
     seen.add(key)
     for info in item._GetPropertyList():
+        # pyvmomi itself refuses what the negotiated version does not have.
+        if not IsChildVersion(si._stub.version, info.version):
+            continue
         try:
             value = getattr(item, info.name)
         except vmodl.MethodFault as fault:

@@ -21,9 +21,8 @@ def raw(method, object_, inner=""):
 
 def has_property(object_, name):
     status, body = raw("Fetch", object_, f"<prop>{name}</prop>")
-    if status == 500:
-        expect("InvalidProperty" in body, f"{name}: {body}")
-    return status == 200
+    expect(status == 200 or "InvalidProperty" in body, f"{name}: {body}")
+    return status == 200 and "<returnval" in body
 
 
 def has_method(method, object_, inner=""):

@@ -54,6 +54,8 @@ pub enum ConvertAction {
 ///
 /// The target appears when it is whole: until then it is TARGET.part, which a failure or
 /// Ctrl-C removes. A monolithicFlat target is two files, NAME.vmdk and NAME-flat.vmdk.
+/// With --force a target that is a symbolic link to a file is replaced itself; the file
+/// it names stays as it is. A link to a block device is followed.
 ///
 /// Damage in the source ends the conversion with the offset of what is wrong; --salvage
 /// keeps what can be read and lists what cannot (exit code 1 if anything was lost).
@@ -82,15 +84,15 @@ pub(super) struct ConvertWords {
     /// Format of the target [default: by its name]
     #[arg(long, value_name = "FORMAT")]
     to: Option<Format>,
-    /// How hard to compress a streamOptimized target
-    #[arg(long, value_name = "LEVEL", default_value = "default")]
-    level: LevelWord,
+    /// How hard to compress a streamOptimized target [default: default]
+    #[arg(long, value_name = "LEVEL")]
+    level: Option<LevelWord>,
     /// Codec threads; 1 does everything on one [default: all cores]
     #[arg(long, value_name = "N", value_parser = parse_threads)]
     threads: Option<usize>,
-    /// What is not stored in a raw target
-    #[arg(long, value_name = "HOW", default_value = "scan")]
-    sparse: SparseWord,
+    /// What is not stored in a raw or flat target [default: scan]
+    #[arg(long, value_name = "HOW")]
+    sparse: Option<SparseWord>,
     /// Size of a raw disk on standard input, such as 20GiB, when the target is a VMDK
     #[arg(long, value_name = "SIZE", value_parser = size::parse_capacity)]
     capacity: Option<u64>,
@@ -103,16 +105,16 @@ pub(super) struct ConvertWords {
     /// Keep what can be read of a damaged source, list what cannot
     #[arg(long)]
     salvage: bool,
-    /// Disk controller named in a VMDK: ide, buslogic, lsilogic, legacyESX
-    #[arg(long, value_name = "TYPE", default_value = "lsilogic")]
-    adapter: Adapter,
-    /// Virtual hardware version named in a VMDK
-    #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u32).range(1..=999))]
-    hw_version: u32,
+    /// Disk controller named in a VMDK: ide, buslogic, lsilogic, legacyESX [default: lsilogic]
+    #[arg(long, value_name = "TYPE")]
+    adapter: Option<Adapter>,
+    /// Virtual hardware version named in a VMDK [default: 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=999))]
+    hw_version: Option<u32>,
     /// VMware Tools version named in a VMDK; 2147483647 for those of the guest's own system
     #[arg(long, value_name = "N")]
     tools_version: Option<u32>,
-    /// Print one JSON object when done
+    /// Print one JSON object when done, or when it failed
     #[arg(long)]
     json: bool,
     /// No progress
@@ -178,21 +180,28 @@ impl ConvertWords {
             target,
             from,
             to: self.to,
-            level: self.level.into(),
+            level: self.level.map(Level::from),
             threads,
-            sparse: self.sparse.into(),
+            sparse: self.sparse.map(Sparse::from),
             durable: !self.no_sync,
             replace: self.force,
             salvage: self.salvage,
             capacity_bytes: self.capacity,
-            database: Database {
-                adapter: self.adapter,
-                hardware_version: self.hw_version,
-                tools_version: self.tools_version,
-            },
+            database: database(self.adapter, self.hw_version, self.tools_version),
         };
         Ok(Convert { action: ConvertAction::Convert(Box::new(request)), json, quiet })
     }
+}
+
+/// What was said of the virtual hardware, with the usual for the rest; `None` when nothing was.
+fn database(adapter: Option<Adapter>, hw_version: Option<u32>, tools_version: Option<u32>) -> Option<Database> {
+    let usual = Database::default();
+    let given = adapter.is_some() || hw_version.is_some() || tools_version.is_some();
+    given.then(|| Database {
+        adapter: adapter.unwrap_or(usual.adapter),
+        hardware_version: hw_version.unwrap_or(usual.hardware_version),
+        tools_version: tools_version.or(usual.tools_version),
+    })
 }
 
 fn endpoint(path: PathBuf) -> Endpoint {

@@ -108,15 +108,16 @@ fn help_shows_examples_and_every_exit_code() {
 #[test]
 fn a_conversion_is_resolved_to_what_is_to_be_done() {
     use crate::convert::{Endpoint, Format, Sparse};
-    use crate::wire::vmdk::{Adapter, Level};
+    use crate::wire::vmdk::{Adapter, Database, Level};
     let Command::Convert(Convert { action: ConvertAction::Convert(request), json: false, quiet: false }) =
         read("diskferry convert a.raw b.vmdk").unwrap()
     else {
         panic!("a conversion");
     };
     assert_eq!((&request.source, &request.target), (&Endpoint::Path("a.raw".into()), &Endpoint::Path("b.vmdk".into())));
-    assert_eq!((request.from, request.to, request.level, request.sparse), (None, None, Level::Default, Sparse::Scan));
+    assert_eq!((request.from, request.to, request.level, request.sparse), (None, None, None, None));
     assert!(request.durable && !request.replace && !request.salvage && request.threads >= 1);
+    assert!(request.database.is_none());
 
     let words = "diskferry convert - - --from RAW --to Stream --capacity 1GiB --level fast --threads 3 --sparse off \
                  --adapter ide --hw-version 13 --tools-version 11 --no-sync --force --salvage";
@@ -125,12 +126,10 @@ fn a_conversion_is_resolved_to_what_is_to_be_done() {
     };
     assert_eq!((&request.source, &request.target), (&Endpoint::Standard, &Endpoint::Standard));
     assert_eq!((request.from, request.to), (Some(Format::Raw), Some(Format::StreamOptimized)));
-    assert_eq!((request.capacity_bytes, request.level, request.threads), (Some(1 << 30), Level::Fast, 3));
-    assert_eq!(
-        (request.sparse, request.database.adapter, request.database.hardware_version),
-        (Sparse::Off, Adapter::Ide, 13)
-    );
-    assert!(!request.durable && request.replace && request.salvage && request.database.tools_version == Some(11));
+    assert_eq!((request.capacity_bytes, request.level, request.threads), (Some(1 << 30), Some(Level::Fast), 3));
+    let database = Database { adapter: Adapter::Ide, hardware_version: 13, tools_version: Some(11) };
+    assert_eq!((request.sparse, request.database), (Some(Sparse::Off), Some(database)));
+    assert!(!request.durable && request.replace && request.salvage);
 
     for wrong in [
         "convert",

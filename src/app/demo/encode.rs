@@ -10,10 +10,9 @@ use sha1::{Digest, Sha1};
 
 use super::DemoError;
 use super::meter::{Meter, Progress, Watch};
-use crate::convert::{self, ConvertError, Endpoint, Format, Request, Sparse};
+use crate::convert::{self, ConvertError, Endpoint, Format, Request};
 use crate::disk::LocalFile;
 use crate::limits::{BUFFER_BYTES, PROGRESS_MS};
-use crate::wire::vmdk::{Database, Level};
 
 /// The stream that was made.
 pub(super) struct Encoded {
@@ -39,14 +38,14 @@ pub(super) async fn encode(source: &Path, target: &Path, progress: &Progress) ->
         target: Endpoint::Path(target.to_owned()),
         from: Some(Format::Raw),
         to: Some(Format::StreamOptimized),
-        level: Level::Default,
+        level: None,
         threads: std::thread::available_parallelism().map_or(1, usize::from),
-        sparse: Sparse::Scan,
+        sparse: None,
         durable: false,
         replace: false,
         salvage: false,
         capacity_bytes: None,
-        database: Database::default(),
+        database: None,
     };
     let size_bytes =
         std::fs::metadata(source).map_err(|error| DemoError::File { path: source.to_owned(), error })?.len();

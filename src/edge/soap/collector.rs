@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, watch};
 
+use super::refusal::Refusal;
 use super::walk::{self, Report};
 use super::world::World;
 use crate::lease::Fault;
@@ -148,18 +149,20 @@ impl Collector {
     ///
     /// # Errors
     /// As [`walk::reports`], except that an object to start from may be gone: then it has left.
-    pub async fn look(&self, world: &mut World<'_>) -> Result<Interest, Fault> {
+    pub async fn look(&self, world: &mut World<'_>) -> Result<Interest, Refusal> {
         let _turn = self.look.lock().await;
         let specs: Vec<_> = self.lock().filters.iter().map(|(number, filter)| (*number, filter.spec.clone())).collect();
         let mut interest = Interest::default();
         let mut found = Vec::with_capacity(specs.len());
         for (number, spec) in specs {
             let reports = match walk::reports(world, &spec).await {
-                Err(Fault::ManagedObjectNotFound { .. }) => Vec::new(),
+                Err(Refusal::Fault(Fault::ManagedObjectNotFound { .. })) => Vec::new(),
                 reports => reports?,
             };
             interest.everything |=
                 spec.objects.iter().any(|start| !start.select.is_empty() || !is_plain(&start.object));
+            let of_tasks = |path: &String| path.starts_with("recentTask");
+            interest.everything |= spec.properties.iter().any(|wanted| wanted.all || wanted.paths.iter().any(of_tasks));
             interest.ids.extend(spec.objects.iter().map(|start| start.object.id.clone()));
             interest.ids.extend(reports.iter().map(|report| report.object.id.clone()));
             found.push((number, reports));

@@ -5,6 +5,8 @@
 
 use std::collections::HashSet;
 
+use super::describe::properties::has_property;
+use super::refusal::Refusal;
 use super::world::{World, is_a};
 use crate::lease::Fault;
 use crate::limits::REPORTED_OBJECTS;
@@ -22,13 +24,13 @@ pub struct Report {
 /// Everything the filter reports now.
 ///
 /// # Errors
-/// `ManagedObjectNotFound` for an object to start from, `InvalidArgument` for a traversal nobody defined, and
+/// `InvalidProperty` for a path that objects it is asked of do not have; `ManagedObjectNotFound` for an object to start from, `InvalidArgument` for a traversal nobody defined, and
 /// `InsufficientResourcesFault` past the limit.
-pub async fn reports(world: &mut World<'_>, spec: &FilterSpec) -> Result<Vec<Report>, Fault> {
+pub async fn reports(world: &mut World<'_>, spec: &FilterSpec) -> Result<Vec<Report>, Refusal> {
     let mut reached = Reached::default();
     for start in &spec.objects {
         if world.describe(&start.object).await.is_none() {
-            return Err(Fault::ManagedObjectNotFound { obj: start.object.to_string() });
+            return Err(Refusal::no_such(&start.object));
         }
         if !start.skip {
             reached.report(&start.object)?;
@@ -37,9 +39,7 @@ pub async fn reports(world: &mut World<'_>, spec: &FilterSpec) -> Result<Vec<Rep
     }
     let mut reports = Vec::with_capacity(reached.order.len());
     for object in reached.order {
-        if let Some(report) = report(world, spec, object).await {
-            reports.push(report);
-        }
+        reports.extend(report(world, spec, object).await?);
     }
     Ok(reports)
 }
@@ -111,12 +111,18 @@ fn depart<'a>(
     Ok(())
 }
 
-async fn report(world: &mut World<'_>, spec: &FilterSpec, object: MoRef) -> Option<Report> {
+async fn report(world: &mut World<'_>, spec: &FilterSpec, object: MoRef) -> Result<Option<Report>, Refusal> {
     let wanted: Vec<_> = spec.properties.iter().filter(|wanted| is_a(&object.kind, &wanted.kind)).collect();
     if wanted.is_empty() {
-        return None;
+        return Ok(None);
     }
-    let found = world.describe(&object).await?;
+    let unknown = |path: &&String| !has_property(&object.kind, path);
+    // A specification for a base type may ask for what only some of its objects have.
+    let exact = wanted.iter().filter(|wanted| wanted.kind == object.kind);
+    if let Some(name) = exact.flat_map(|wanted| &wanted.paths).find(unknown) {
+        return Err(Refusal::InvalidProperty { name: name.clone() });
+    }
+    let Some(found) = world.describe(&object).await else { return Ok(None) };
     let mut properties: Vec<(String, Value)> = Vec::new();
     let mut add = |path: &str, value: &Value| {
         if properties.iter().all(|(known, _)| known != path) {
@@ -133,5 +139,5 @@ async fn report(world: &mut World<'_>, spec: &FilterSpec, object: MoRef) -> Opti
             }
         }
     }
-    Some(Report { object, properties })
+    Ok(Some(Report { object, properties }))
 }

@@ -20,6 +20,9 @@ pub struct RedbMachines {
     path: PathBuf,
 }
 
+/// Keys and what is stored under them.
+type Rows = Vec<(String, Vec<u8>)>;
+
 impl RedbMachines {
     pub(super) fn new(database: Arc<Database>, path: &Path) -> Self {
         Self { database, path: path.to_owned() }

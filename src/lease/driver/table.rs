@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::Settings;
 use super::batch::{Batch, Job};
 use super::chores::Chore;
 use super::entry::{Entry, Verdict};
@@ -67,26 +68,17 @@ pub struct Drain {
 }
 
 impl Table {
-    pub fn new(
-        timeouts: Timeouts,
-        checksum_type: ChecksumType,
-        max_rate_bytes_per_s: u64,
-        secret: Secret,
-        puller: Option<Arc<dyn Puller>>,
-        wall_clock_ms: fn() -> u64,
-        metrics: LeaseMetrics,
-        events: mpsc::UnboundedSender<Event>,
-    ) -> Self {
+    pub fn new(settings: &Settings, metrics: LeaseMetrics, events: mpsc::UnboundedSender<Event>) -> Self {
         for state in LeaseState::ALL {
             metrics.leases.with_label_values(&[state.as_str()]).set(0);
         }
         metrics.open_transfers.set(0);
         Self {
-            timeouts,
-            checksum_type,
-            max_rate_bytes_per_s,
-            secret,
-            puller,
+            timeouts: settings.timeouts,
+            checksum_type: settings.checksum_type,
+            max_rate_bytes_per_s: settings.max_rate_bytes_per_s,
+            secret: settings.secret.clone(),
+            puller: settings.puller.clone(),
             metrics,
             events,
             leases: BTreeMap::new(),
@@ -99,7 +91,7 @@ impl Table {
             now: Moment::default(),
             effects: Batch::default(),
             noticed: BTreeSet::new(),
-            wall_clock_ms,
+            wall_clock_ms: settings.wall_clock_ms,
             dirty: BTreeSet::new(),
             wake: Moment::from_ms(u64::MAX),
         }

@@ -24,7 +24,7 @@ async fn a_file_is_stored_listed_read_and_removed() {
     assert_eq!(bench.read("[ds] vm/disk.vmdk", 999_000..999_001).await.unwrap(), content[999_000..999_001]);
     assert_eq!(bench.read("[ds] vm/disk.vmdk", 5..5).await.unwrap(), b"");
     let entries = bench.files.list(&at("[ds] vm")).await.unwrap();
-    assert_eq!(entries, [written.entry.clone()]);
+    assert_eq!(entries, std::slice::from_ref(&written.entry));
     let again = bench.files.write(&at("[ds] vm/disk.vmdk"), None, body(b"new")).await.unwrap();
     assert!(!again.created && again.entry.stamp != written.entry.stamp);
     assert_eq!(bench.read("[ds] vm/disk.vmdk", 0..3).await.unwrap(), b"new");
@@ -312,7 +312,7 @@ async fn a_reader_keeps_what_it_opened() {
     let bench = Bench::new();
     bench.files.write(&at("[ds] disk"), None, body(&vec![1; 600_000])).await.unwrap();
     let reading = bench.files.open_read(&at("[ds] disk")).await.unwrap();
-    bench.files.write(&at("[ds] disk"), None, body(&vec![2; 10])).await.unwrap();
+    bench.files.write(&at("[ds] disk"), None, body(&[2; 10])).await.unwrap();
     let pieces: Vec<_> = reading.stream(0..600_000).collect().await;
     assert!(pieces.iter().flat_map(|piece| piece.as_ref().unwrap().iter()).all(|byte| *byte == 1));
 

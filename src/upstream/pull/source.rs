@@ -61,7 +61,7 @@ pub struct Site {
 pub struct Source {
     site: Site,
     body: Incoming,
-    #[expect(dead_code, reason = "dropping it cuts the connection that the body comes over")]
+    /// Kept because dropping it cuts the connection that the body comes over.
     connection: Connection,
     position_bytes: u64,
     length_bytes: Option<u64>,

@@ -46,6 +46,11 @@ pub fn claimed_capacity(start: &[u8]) -> Option<u64> {
     looks_like_vmdk(start).then(|| Header::parse(block).ok())?.map(|header| header.capacity_bytes())
 }
 
+/// Whether the header at the beginning of a VMDK says that whoever wrote to it last has not closed it (`uncleanShutdown`).
+pub fn is_left_open(start: &[u8]) -> bool {
+    looks_like_vmdk(start) && start.get(UNCLEAN_SHUTDOWN_BYTE).is_some_and(|&flag| flag != 0)
+}
+
 /// Whether `start`, of any length, can still turn out to be the beginning of a sparse VMDK.
 pub(super) fn may_become_vmdk(start: &[u8]) -> bool {
     start.iter().zip(&MAGIC).all(|(found, expected)| found == expected)
@@ -359,6 +364,7 @@ pub(super) const FLAGS_SPARSE: u32 = FLAG_NEWLINES | FLAG_REDUNDANT_DIRECTORY;
 pub(super) const FLAGS_STREAM_KIND: u32 = FLAG_COMPRESSED | FLAG_MARKERS;
 
 const MAGIC: [u8; 4] = *b"KDMV";
+const UNCLEAN_SHUTDOWN_BYTE: usize = 72;
 const NEWLINES: [u8; 4] = *b"\n \r\n";
 const FLAG_NEWLINES: u32 = 1;
 const FLAG_REDUNDANT_DIRECTORY: u32 = 1 << 1;

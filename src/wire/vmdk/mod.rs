@@ -50,7 +50,7 @@ pub use descriptor::{
 pub use encoder::{StreamOptions, StreamWriter, Written};
 pub use error::VmdkError;
 pub use grain::{CompressedGrain, Inflater};
-pub use header::{Header, claimed_capacity, looks_like_vmdk};
+pub use header::{Header, claimed_capacity, is_left_open, looks_like_vmdk};
 pub use identify::{Identified, identify};
 pub use occupancy::Occupancy;
 pub use pack::Packed;

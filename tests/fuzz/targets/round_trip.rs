@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use diskferry_fuzz::bites::Bites;
 use diskferry_fuzz::reading::{self, LIMITS};
@@ -16,7 +17,20 @@ use libfuzzer_sys::fuzz_target;
 
 const SECTOR: usize = 512;
 const GRAIN: usize = StreamWriter::GRAIN_BYTES;
+/// Grains of one disk: three in one piece, or in three tables.
+const MOST_GRAINS: u64 = 3;
 const TABLE: u64 = StreamWriter::TABLE_COVERS_BYTES;
+
+/// Noise for all seeds, made once.
+static NOISE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let noise = (0..GRAIN + 256 * 251).scan(0x1_0000_u32, |state, _| {
+        *state ^= *state << 13;
+        *state ^= *state >> 17;
+        *state ^= *state << 5;
+        Some((*state >> 11) as u8)
+    });
+    noise.collect()
+});
 
 /// Level, deflater, and the buffers that are too large to be made anew each time.
 struct Kept {
@@ -86,16 +100,18 @@ fn write(kept: &mut Kept, bites: &mut Bites) -> (Vec<u8>, BTreeMap<u64, Vec<u8>>
     .expect("a possible disk");
     let (mut out, mut grains) = (Vec::new(), BTreeMap::new());
     let grain_count = capacity_bytes.div_ceil(GRAIN as u64);
-    let mut grain = 0;
+    let (mut grain, mut room) = (0, MOST_GRAINS);
     let runs = bites.byte() % 4;
     for _ in 0..runs {
         grain += u64::from(bites.byte()) * if choice & 8 == 0 { 1 } else { 13 };
-        let count = 1 + u64::from(bites.byte() % 3);
+        // Mostly one: what several do is soon tried out, and time goes by the grain.
+        let count = [1, 1, 2, 1, 1, 3, 1, 2][usize::from(bites.byte() % 8)].min(room);
         let table_end = (grain * GRAIN as u64 / TABLE + 1) * TABLE / GRAIN as u64;
         let end = (grain + count).min(grain_count).min(table_end);
         if grain >= end {
             break;
         }
+        room -= end - grain;
         kept.disk.clear();
         kept.disk.resize((end - grain) as usize * GRAIN, 0);
         for piece in kept.disk.chunks_mut(GRAIN) {
@@ -105,8 +121,8 @@ fn write(kept: &mut Kept, bites: &mut Bites) -> (Vec<u8>, BTreeMap<u64, Vec<u8>>
         let on_disk = (capacity_bytes - start_bytes).min(kept.disk.len() as u64) as usize;
         kept.disk[on_disk..].fill(0);
         let lba_sectors = start_bytes / SECTOR as u64;
-        // The levels differ in the library alone, and the better ones take most of the time.
-        let level = if choice & 0x70 == 0 { usize::from(choice % 4) } else { 0 };
+        // The levels differ in the library alone, and the better ones are slow: one choice each, and none that mutation likes.
+        let level = [0x5b, 0x9d, 0xb6].iter().position(|&rare| rare == choice).map_or(0, |at| at + 1);
         kept.packed.pack(&mut kept.deflaters[level], lba_sectors, &kept.disk);
         writer.place(&kept.packed, &mut out).expect("in order");
         out.extend_from_slice(kept.packed.framed());
@@ -139,25 +155,26 @@ fn fill(grain: &mut [u8], bites: &mut Bites) {
     match kind % 8 {
         0 => {}
         1..=4 => {
+            // All zeros but for a few bytes is what deflate is slowest with.
+            if kind % 8 > 1 {
+                repeat(grain, &NOISE[usize::from(kind)..][..64]);
+            }
             let at = usize::from(seed) * 251;
             let bytes = bites.take(8);
             grain[at..at + bytes.len()].copy_from_slice(bytes);
         }
-        5 | 6 => {
-            let piece = bites.take(1 + usize::from(seed % 32));
-            grain.chunks_mut(piece.len().max(1)).for_each(|part| {
-                let count = part.len().min(piece.len());
-                part[..count].copy_from_slice(&piece[..count]);
-            });
-        }
-        _ => {
-            let mut state = u32::from(seed) | 0x1_0000;
-            for byte in grain {
-                state ^= state << 13;
-                state ^= state >> 17;
-                state ^= state << 5;
-                *byte = (state >> 11) as u8;
-            }
-        }
+        5 | 6 => repeat(grain, bites.take(1 + usize::from(seed % 32))),
+        _ => grain.copy_from_slice(&NOISE[usize::from(seed) * 251..][..GRAIN]),
+    }
+}
+
+/// Fills a grain with `piece` over and over. Twice as much each time: a loop over the pieces is instrumented, and slow.
+fn repeat(grain: &mut [u8], piece: &[u8]) {
+    grain[..piece.len()].copy_from_slice(piece);
+    let mut filled = piece.len();
+    while filled > 0 && filled < grain.len() {
+        let count = filled.min(grain.len() - filled);
+        grain.copy_within(..count, filled);
+        filled += count;
     }
 }

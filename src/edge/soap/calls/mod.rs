@@ -109,6 +109,8 @@ pub async fn answer(visit: &Visit, call: &Call) -> Result<Answer, Refusal> {
             search::view(visit, call).await?.into()
         }
         "FindByInventoryPath" | "FindByUuid" | "FindAllByUuid" | "FindChild" => search::find(visit, call).await?,
+        // Machines here have neither names nor addresses: none of them runs.
+        "FindByDnsName" | "FindAllByDnsName" | "FindByIp" | "FindAllByIp" => search::nothing(call)?.into(),
         "ExportVm" | "ExportVApp" => export::export(visit, call).await?.into(),
         "ImportVApp" => import::import(visit, call).await?.into(),
         "CreateImportSpec" => ovf::create_import_spec(visit, call).await?.into(),

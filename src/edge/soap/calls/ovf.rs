@@ -230,8 +230,6 @@ fn import_spec(plan: &Plan, files: &[&PlannedFile], store: &crate::edge::soap::S
     let system = &plan.systems[0];
     let bracket = format!("[{}]", store.name);
     let mut devices = Devices { changes: Vec::new(), controllers: Vec::new() };
-    let mut lines = String::new();
-    let mut note = |key: i32, path: &str| lines.push_str(&format!("{key}={path}\n"));
     for (number, disk) in system.disks.iter().enumerate() {
         let key = -1000 - i32::try_from(number).unwrap_or(0);
         let path = match store.directory {
@@ -276,14 +274,7 @@ fn import_spec(plan: &Plan, files: &[&PlannedFile], store: &crate::edge::soap::S
             .with("addressType", "generated");
         devices.add(device, false);
     }
-    for file in files {
-        match file.usage {
-            FileUse::Disk { disk, .. } => note(-1000 - i32::try_from(disk).unwrap_or(0), &file.path),
-            FileUse::Cdrom { cdrom, .. } => note(-3000 - i32::try_from(cdrom).unwrap_or(0), &file.path),
-            _ => {}
-        }
-    }
-    let extra = Object::new("OptionValue").with("key", FILES_KEY).with("value", Value::from(lines).any());
+    let extra = Object::new("OptionValue").with("key", FILES_KEY).with("value", Value::from(listed(files)).any());
     let config = Object::new("VirtualMachineConfigSpec")
         .with("name", &system.name)
         .with("version", &system.hardware_version)
@@ -296,6 +287,16 @@ fn import_spec(plan: &Plan, files: &[&PlannedFile], store: &crate::edge::soap::S
         .with("extraConfig", Value::objects("OptionValue", [extra]))
         .with("firmware", system.firmware.name());
     Object::new("VirtualMachineImportSpec").with("configSpec", config)
+}
+
+/// The files a client will send, as `ImportVApp` reads them.
+fn listed(files: &[&PlannedFile]) -> String {
+    let line = |file: &&PlannedFile| match file.usage {
+        FileUse::Disk { disk, .. } => format!("{}={}\n", -1000 - i32::try_from(disk).unwrap_or(0), file.path),
+        FileUse::Cdrom { cdrom, .. } => format!("{}={}\n", -3000 - i32::try_from(cdrom).unwrap_or(0), file.path),
+        _ => String::new(),
+    };
+    files.iter().map(line).collect()
 }
 
 /// The devices of an import specification; controllers come with the first device that hangs on them.
@@ -313,7 +314,13 @@ impl Devices {
             let device = Object::new(controller.kind.vim_type())
                 .with("key", -100 - i32::try_from(index).unwrap_or(0))
                 .with("busNumber", Value::count(u64::from(controller.bus)));
-            self.add(device, false);
+            // pyvmomi does not send on what lacks a field that must be there.
+            let scsi = !matches!(
+                controller.kind,
+                ovf::ControllerKind::Ide | ovf::ControllerKind::Sata | ovf::ControllerKind::Nvme
+            );
+            let sharing = scsi.then(|| Value::word("VirtualSCSISharing", "noSharing"));
+            self.add(device.with_some("sharedBus", sharing), false);
             index
         });
         -100 - i32::try_from(index).unwrap_or(0)

@@ -1,6 +1,7 @@
 //! Reading properties: whole answers at once.
 
 use super::{Visit, expect};
+use crate::edge::soap::describe::properties::has_property;
 use crate::edge::soap::refusal::Refusal;
 use crate::edge::soap::walk::{self, Report};
 use crate::lease::Fault;
@@ -44,6 +45,9 @@ pub async fn fetch(visit: &Visit, call: &Call) -> Result<Option<Value>, Refusal>
             None => Refusal::NotAuthenticated { object: call.this.clone() },
         });
     };
+    if !has_property(&call.this.kind, &property) {
+        return Err(Refusal::InvalidProperty { name: property });
+    }
     Ok(found.at(&property).map(|value| value.clone().any()))
 }
 

@@ -73,6 +73,11 @@ pub async fn find(visit: &Visit, call: &Call) -> Result<Answer, Refusal> {
     Ok(found.map(Value::from).into())
 }
 
+/// What is looked for cannot be there.
+pub fn nothing(call: &Call) -> Result<(), Refusal> {
+    expect(call, &["SearchIndex"])
+}
+
 /// `/ha-datacenter/vm/name`; the root folder itself is not part of it.
 async fn by_path(world: &mut World<'_>, path: &str) -> Option<MoRef> {
     let mut object = places::root();

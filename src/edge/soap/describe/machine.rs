@@ -2,13 +2,20 @@
 
 use super::places::{self, vapp_ref};
 use super::{datastore, device};
-use crate::edge::soap::world::{World, machine_ref};
+use crate::edge::soap::world::{World, machine_ref, task_ref};
 use crate::inventory::{Machine, Origin};
+use crate::lease::TaskInfo;
+use crate::limits::RECENT_TASKS_OF_MACHINE;
 use crate::wire::soap::{MoRef, Object, Value};
 
 /// The machine of that id.
-pub fn machine(world: &World<'_>, id: &str) -> Option<Object> {
+pub async fn machine(world: &mut World<'_>, id: &str) -> Option<Object> {
+    let tasks = world.tasks().await;
+    let world = &*world;
     let machine = world.machine(id)?;
+    let of_it = |task: &&TaskInfo| task.entity_ref.as_ref().is_some_and(|entity| entity.id == id);
+    let own: Vec<MoRef> = tasks.iter().filter(of_it).map(|task| task_ref(&task.key)).collect();
+    let recent = own.into_iter().rev().take(RECENT_TASKS_OF_MACHINE).rev();
     let vapp = world.vapp_of(machine);
     let parent = if vapp.is_none() { Some(places::machine_folder()) } else { None };
     let mut stores: Vec<MoRef> =
@@ -20,7 +27,7 @@ pub fn machine(world: &World<'_>, id: &str) -> Option<Object> {
         .with_some("parentVApp", vapp.map(vapp_ref))
         .with("resourcePool", vapp.map_or_else(places::pool, vapp_ref))
         .with("config", config(machine))
-        .with("runtime", runtime(machine))
+        .with("runtime", runtime())
         .with("summary", summary(machine))
         .with("guest", guest(machine))
         .with("storage", storage(machine))
@@ -28,7 +35,7 @@ pub fn machine(world: &World<'_>, id: &str) -> Option<Object> {
         .with("datastore", Value::refs(stores))
         .with("network", Value::refs(networks))
         .with("guestHeartbeatStatus", Value::word("ManagedEntityStatus", "gray"))
-        .with("recentTask", Value::refs([]))
+        .with("recentTask", Value::refs(recent))
         .with("disabledMethod", Value::texts(disabled(machine).iter().copied()));
     Some(object)
 }
@@ -83,7 +90,7 @@ fn config(machine: &Machine) -> Object {
         .with("firmware", &machine.firmware)
 }
 
-fn runtime(machine: &Machine) -> Object {
+fn runtime() -> Object {
     Object::new("VirtualMachineRuntimeInfo")
         .with("host", places::host())
         .with("connectionState", Value::word("VirtualMachineConnectionState", "connected"))
@@ -92,7 +99,6 @@ fn runtime(machine: &Machine) -> Object {
         .with("numMksConnections", 0)
         .with("recordReplayState", Value::word("VirtualMachineRecordReplayState", "inactive"))
         .with("onlineStandby", false)
-        .with_some("question", machine.importing.as_ref().and(None::<Object>))
 }
 
 fn summary(machine: &Machine) -> Object {
@@ -130,7 +136,7 @@ fn summary(machine: &Machine) -> Object {
         .with("guestHeartbeatStatus", Value::word("ManagedEntityStatus", "gray"));
     Object::new("VirtualMachineSummary")
         .with("vm", machine_ref(&machine.id))
-        .with("runtime", runtime(machine))
+        .with("runtime", runtime())
         .with("guest", guest)
         .with("config", config)
         .with("storage", storage)

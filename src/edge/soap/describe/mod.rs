@@ -8,6 +8,7 @@ pub mod device;
 pub mod lease;
 pub mod machine;
 pub mod places;
+pub mod properties;
 pub mod service;
 pub mod task;
 
@@ -44,7 +45,7 @@ pub async fn object(world: &mut World<'_>, object: &MoRef) -> Option<Object> {
         "AuthorizationManager" if object.id == service::AUTHORIZATION_MANAGER => Some(service::authorization_manager()),
         "HttpNfcLease" => lease::lease(world, &object.id).await,
         "Task" => task::task(world, &object.id).await,
-        "VirtualMachine" => machine::machine(world, &object.id),
+        "VirtualMachine" => machine::machine(world, &object.id).await,
         "Datastore" | "HostDatastoreBrowser" => datastore::object(world, object).await,
         _ => places::object(world, object).await,
     }

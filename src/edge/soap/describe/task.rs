@@ -43,7 +43,7 @@ pub fn info(world: &World<'_>, task: &TaskInfo) -> Object {
         .with("cancelable", task.cancelable)
         .with_some("error", task.error.as_ref().map(|error| rescue::localized(&error.fault, &error.localized_message)))
         .with_some("result", result.map(Value::any))
-        .with_some("progress", task.progress.map(|percent| i32::from(percent)))
+        .with_some("progress", task.progress.map(i32::from))
         .with("reason", Object::new("TaskReasonUser").with("userName", &task.reason.user_name))
         .with("queueTime", Value::Time(task.queue_time.clone()))
         .with_some("startTime", task.start_time.clone().map(Value::Time))

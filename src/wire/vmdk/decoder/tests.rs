@@ -269,3 +269,19 @@ fn front_tables_do_not_overlap() {
     sketch.put(21 * SECTOR + 4, &24u32.to_le_bytes());
     assert!(matches!(judge(&sketch.end().out), Err(VmdkError::TableMissing { table: 0, .. })));
 }
+
+/// Found by fuzzing: what looks like a footer and another directory, but lies in front of the grains, is room that nobody reads.
+#[test]
+fn a_footer_in_front_of_the_grains_is_none() {
+    let mut sketch = vdiskmanager();
+    let elsewhere = Header { directory_sector: 4000, ..sketch.header };
+    sketch.put(126 * SECTOR, &Sketch::new(elsewhere).marker(3, 1).out[128 * SECTOR..]);
+    sketch.put(127 * SECTOR, &elsewhere.to_block());
+    assert_eq!(contents(&sketch.out).unwrap(), expected());
+    let empty = Sketch::new(header(CAPACITY, 21)).front_tables(21);
+    let mut stream = empty.clone().end().out;
+    stream[126 * SECTOR..128 * SECTOR].copy_from_slice(&sketch.out[126 * SECTOR..128 * SECTOR]);
+    assert_eq!(judge(&stream).unwrap().grains, 0);
+    let header = empty.header.with_directory(&stream, stream.len() as u64).unwrap();
+    assert_eq!(header.directory_sector, 21, "the way through the tables is the same");
+}
