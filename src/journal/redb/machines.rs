@@ -86,9 +86,6 @@ impl Store for RedbMachines {
     }
 }
 
-/// Keys with what is stored under them.
-type Rows = Vec<(String, Vec<u8>)>;
-
 /// What a write does to the tables.
 enum Row {
     Claim(u64),
