@@ -312,6 +312,12 @@ pub const PASSWORD_PASSES: u32 = 64;
 pub const SOAP_BODY_BYTES: usize = 8 * 1024 * 1024;
 /// Longest call that carries no OVF; real ones stay below 100 KiB.
 pub const SOAP_CALL_BYTES: usize = 1024 * 1024;
+/// Longest call of somebody who has not logged in: a login is under 2 KiB, and what a stranger sends must not cost memory.
+pub const SOAP_STRANGER_BYTES: usize = 16 * 1024;
+/// A call must have arrived by then; the longest takes that long at 300 KiB/s.
+pub const SOAP_BODY_MS: u64 = 30_000;
+/// Leases that a session remembers to be its own.
+pub const OWN_LEASES: usize = 1024;
 /// How much of a call that is too long is read, so that its client sees the fault and not a reset.
 pub const SOAP_DRAIN_BYTES: usize = 64 * 1024 * 1024;
 /// Calls that may wait for updates at once: half of the control connections, so that the other half stays free.

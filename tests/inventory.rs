@@ -1,6 +1,8 @@
 //! The inventory of a whole server over several lives: what is configured, what was imported, and imports that a life was too
 //! short for.
 
+#![expect(clippy::unwrap_used, reason = "in the helpers of a test every failed step is a failed test")]
+
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -3,6 +3,8 @@
 //! Every disk that arrives is compared byte for byte; everything that goes wrong has a name, is over at once and leaves nothing
 //! behind.
 
+#![expect(clippy::unwrap_used, reason = "in the helpers of a test every failed step is a failed test")]
+
 #[path = "pull/disks.rs"]
 mod disks;
 #[path = "pull/origin.rs"]

@@ -27,6 +27,7 @@ pub mod world;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -47,7 +48,9 @@ use super::rescue;
 use super::users::Role;
 use crate::inventory::Inventory;
 use crate::lease::Leases;
-use crate::limits::{SOAP_BODY_BYTES, SOAP_CALL_BYTES, SOAP_DRAIN_BYTES, SOAP_WAITS};
+use crate::limits::{
+    SOAP_BODY_BYTES, SOAP_BODY_MS, SOAP_CALL_BYTES, SOAP_DRAIN_BYTES, SOAP_STRANGER_BYTES, SOAP_WAITS,
+};
 use crate::transfer::files::{Files, Volume};
 use crate::wire::soap::{ApiVersion, Call, envelope};
 
@@ -156,12 +159,16 @@ async fn answer(State(desk): State<Arc<Desk>>, request: Request) -> Response {
     let secure = peer.is_some_and(|peer| peer.tls);
     let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address.ip());
     let (headers, uri) = (parts.headers, parts.uri);
-    let call = match read(body).await {
+    let session = desk.sessions.of(&headers);
+    let most_bytes = if session.is_some() { SOAP_BODY_BYTES } else { SOAP_STRANGER_BYTES };
+    let read = tokio::time::timeout(Duration::from_millis(SOAP_BODY_MS), read(body, most_bytes)).await;
+    let late = |_| Refusal::InvalidRequest { reason: "the request took too long to arrive".to_owned() };
+    let call = match read.map_err(late).flatten() {
         Ok(call) => call,
         Err(refusal) => return refused(&refusal, "", peer),
     };
     let visit = Visit {
-        session: desk.sessions.of(&headers),
+        session,
         desk: desk.clone(),
         reached: reached(&headers, &uri),
         address: peer,
@@ -181,21 +188,21 @@ async fn answer(State(desk): State<Arc<Desk>>, request: Request) -> Response {
 }
 
 /// Reads a call. A body that is too long is read to its end all the same: a client that still sends would not see the fault.
-async fn read(mut body: Body) -> Result<Call, Refusal> {
+async fn read(mut body: Body, most_bytes: usize) -> Result<Call, Refusal> {
     let (mut text, mut length_bytes) = (Vec::new(), 0);
     while let Some(frame) = body.frame().await {
         let frame =
             frame.map_err(|error| Refusal::InvalidRequest { reason: format!("the request broke off: {error}") })?;
         let Ok(piece) = frame.into_data() else { continue };
         length_bytes += piece.len();
-        if length_bytes <= SOAP_BODY_BYTES {
+        if length_bytes <= most_bytes {
             text.extend_from_slice(&piece);
         } else if length_bytes > SOAP_DRAIN_BYTES {
             break;
         }
     }
-    if length_bytes > SOAP_BODY_BYTES {
-        return Err(Refusal::InvalidRequest { reason: format!("the request is longer than {SOAP_BODY_BYTES} bytes") });
+    if length_bytes > most_bytes {
+        return Err(Refusal::InvalidRequest { reason: format!("the request is longer than {most_bytes} bytes") });
     }
     let call = Call::parse(&text)?;
     if length_bytes > SOAP_CALL_BYTES && !calls::carries_ovf(&call.method) {

@@ -5,13 +5,14 @@ si = connect()
 machine = named(si, vim.VirtualMachine, sys.argv[1])
 
 
-def task_of(lease):
+def newest_task():
     """The newest task on the machine."""
     return [task for task in si.content.taskManager.recentTask if task.info.entityName == machine.name][-1]
 
 
 lease = machine.ExportVm()
 ready(lease)
+task = newest_task()
 # Whether a machine is exported twice at once is the server's choice; the first lease stands in any case.
 try:
     second = machine.ExportVm()
@@ -33,7 +34,7 @@ same(lease.state, vim.HttpNfcLease.State.error, "state after Abort with a fault"
 error = lease.error
 expect(isinstance(error, vim.fault.FileFault), f"the lease's error is {type(error).__name__}")
 same((error.file, error.msg), ("target/disk-0.vmdk", "the tape is full"), "what the client gave as reason")
-info = task_of(lease).info
+info = task.info
 same(info.state, vim.TaskInfo.State.error, "state of the task")
 expect(isinstance(info.error, vim.fault.FileFault), f"the task's error is {type(info.error).__name__}")
 expect(info.completeTime and info.startTime, "an ended task without times")

@@ -92,7 +92,7 @@ says '^ +State: +connected$' "$(govc host.info)"
 says '^Name: +Resources$' "$(govc pool.info '*')"
 
 # Everything that exists can be read whole; govc panics on a value of the wrong type.
-govc find / -i | while read -r object; do
+govc find -i / | while read -r object; do
     govc object.collect "$object" >"$work/collected" || die "object.collect of $object"
     [ -s "$work/collected" ] || die "$object has no properties"
 done

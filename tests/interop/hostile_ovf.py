@@ -90,61 +90,71 @@ for what, descriptor in wrong.items():
         expect(type(error) is not vmodl.MethodFault, f"{what}: a fault without a name")
     print(f"{what}: {type(result.error[0]).__name__}: {result.error[0].msg[:100]}")
 
-# Names of machines that are no names, and some that are only unusual: those may be taken, and stay inside all the same.
-unusual = ("a/b", "x" * 80, "a\u2028b", "a\nb", "Büro & <Lager>", "%2e%2e%2fbox")
-for name in ("../box", "..", ".", "x" * 300, " ", "/", "/etc") + unusual:
+def begin(name, descriptor=good, change=lambda spec: None, folder=None):
+    """(lease, None) of an import that is ready, or (None, why not): refused at once, or by a lease that ends in an error."""
     try:
-        pool, datacenter, result = import_spec(si, good, name)
-        lease = None if result.error else pool.ImportVApp(result.importSpec, datacenter.vmFolder)
+        pool, datacenter, result = import_spec(si, descriptor, name)
+        if result.error:
+            return None, result.error[0]
+        change(result.importSpec.configSpec)
+        lease = pool.ImportVApp(result.importSpec, folder or datacenter.vmFolder)
+        until(20, lambda: lease.state != "initializing", "the lease leaves initializing")
+        return (lease, None) if lease.state == "ready" else (None, lease.error)
     except vmodl.MethodFault as fault:
-        expect(fault.msg, f"name {name[:20]!r}: {type(fault).__name__} without words")
-        continue
-    if lease is None:
-        continue
-    ready(lease)
-    if name not in unusual:
-        fail(f"a machine named {name[:20]!r} was made")
-    lease.Abort()
+        return None, fault
+
+
+def not_begun(kind, what, *arguments, **options):
+    """The import must be refused with a fault of this kind that says why."""
+    lease, fault = begin(*arguments, **options)
+    expect(lease is None, f"{what}: was begun")
+    expect(isinstance(fault, kind) and fault.msg, f"{what}: expected {kinds(kind)}, got {fault}")
+
+
+def disk_of(spec):
+    """The disk of an import specification."""
+    return [change.device for change in spec.deviceChange if isinstance(change.device, vim.vm.device.VirtualDisk)][0]
+
+
+# Names of machines that are no names, and some that are only unusual: those may be taken, and stay inside all the same.
+for name in ("../box", "..", ".", "x" * 300, "/", "/etc"):
+    not_begun(vmodl.MethodFault, f"name {name[:20]!r}", name)
+for name in ("a/b", "x" * 80, "a\u2028b", "a\nb", "Büro & <Lager>", "%2e%2e%2fbox"):
+    lease, fault = begin(name)
+    expect(lease or fault.msg, f"name {name[:20]!r}: refused without words")
+    if lease:
+        lease.Abort()
 until(10, lambda: not names(si, vim.VirtualMachine), "no machine")
 
 # References that are wrong.
-pool, datacenter, result = import_spec(si, good, "box")
 params = vim.OvfManager.CreateImportSpecParams(entityName="box")
+pool, datacenter, result = import_spec(si, good, "box")
 manager, datastore = si.content.ovfManager, datacenter.datastore[0]
 NotFound = (vmodl.fault.ManagedObjectNotFound, vmodl.fault.InvalidArgument, vim.fault.InvalidDatastore)
 refused(NotFound, lambda: manager.CreateImportSpec(good, vim.ResourcePool("pool-404", si._stub), datastore, params), "an unknown pool")
 refused(NotFound, lambda: manager.CreateImportSpec(good, pool, vim.Datastore("datastore-404", si._stub), params), "an unknown datastore")
-refused(NotFound, lambda: pool.ImportVApp(result.importSpec, vim.Folder("group-404", si._stub)), "an unknown folder")
+not_begun(NotFound, "an unknown folder", "box", folder=vim.Folder("group-404", si._stub))
 
 # An import specification is the client's to change: what it says must still stay inside.
-for what, file_name in {"out": "[default] ../../outside.vmdk", "absolute": "[default] /etc/x.vmdk", "nowhere": "[nowhere] box/box.vmdk",
-                        "no path": "not a datastore path"}.items():
-    _, _, result = import_spec(si, good, "box")
-    changed = False
-    for change in result.importSpec.configSpec.deviceChange:
-        if isinstance(change.device, vim.vm.device.VirtualDisk):
-            change.device.backing.fileName, changed = file_name, True
-    expect(changed, "the import specification has no disk")
-    try:
-        lease = pool.ImportVApp(result.importSpec, datacenter.vmFolder)
-    except vmodl.MethodFault as fault:
-        expect(fault.msg, f"{what}: without words")
-        continue
-    # The server may keep to its own place instead: the disk is then where every import's is.
-    info = ready(lease)
-    places = [device.backing.fileName for device in info.entity.config.hardware.device if isinstance(device, vim.vm.device.VirtualDisk)]
-    same(places, ["[default] box/box.vmdk"], f"{what}: where the disk is to be")
+for what, file_name in {"out": "[default] ../../outside.vmdk", "nowhere": "[nowhere] box/box.vmdk", "no path": "not a datastore path"}.items():
+    not_begun(vmodl.MethodFault, what, "box", change=lambda spec: setattr(disk_of(spec).backing, "fileName", file_name))
+lease, fault = begin("box", change=lambda spec: setattr(disk_of(spec).backing, "fileName", "[default] /etc/x.vmdk"))
+if lease:
+    # Taken as a path from the datastore's own root.
+    for device in lease.info.entity.config.hardware.device:
+        if isinstance(device, vim.vm.device.VirtualDisk):
+            same(device.backing.fileName.replace("] /", "] "), "[default] etc/x.vmdk", "where the disk is to be")
     lease.Abort()
-_, _, result = import_spec(si, good, "box")
-for change in result.importSpec.configSpec.deviceChange:
-    if isinstance(change.device, vim.vm.device.VirtualDisk):
-        change.device.capacityInKB = -1
-refused(vmodl.MethodFault, lambda: pool.ImportVApp(result.importSpec, datacenter.vmFolder), "a negative capacity")
+for kib in (-1, 0, 2**62):
+    def shrink(spec):
+        disk_of(spec).capacityInKB = kib
+        disk_of(spec).capacityInBytes = None
+    not_begun(vmodl.MethodFault, f"a capacity of {kib} KB", "box", change=shrink)
 
 # The same name twice: the second one is told, and the first one is not touched.
-first, items = start_import(si, good, "twice")
-ready(first)
-fault = refused((vim.fault.DuplicateName, vim.fault.TaskInProgress), lambda: start_import(si, good, "twice"), "a name that is being imported")
+first, fault = begin("twice")
+expect(first, f"the first of two: {fault}")
+not_begun((vim.fault.DuplicateName, vim.fault.TaskInProgress), "a name that is being imported", "twice")
 same(first.state, "ready", "the first import")
 first.Abort()
 
@@ -164,7 +174,7 @@ for what, descriptor, body in [
     except OSError as error:
         status = type(error).__name__
     expect(status not in (200, 201), f"a disk {what} was taken: {status}")
-    refused((vim.fault.InvalidState, vim.fault.Timedout), lease.Complete, f"Complete after a disk {what}")
+    refused((vim.fault.InvalidState, vim.fault.Timedout, vim.fault.FileFault), lease.Complete, f"Complete after a disk {what}")
     if lease.state == "ready":
         lease.Abort()
     same(lease.state, "error", f"the lease of a disk {what}")
@@ -231,7 +241,7 @@ for name in sorted(os.listdir(directory)):
     task = lease.PullFromUrls([vim.HttpNfcLease.SourceFile(targetDeviceId=items[0].deviceId, url=source.url(f"plain/{name}"),
                                                            memberName="guest.vmdk", create=False)])
     if name == "whole.ova":
-        WaitForTask(task)
+        same(WaitForTask(task), "success", name)
     else:
         fault = refused(vmodl.MethodFault, lambda: WaitForTask(task), name)
         print(f"{name}: {type(fault).__name__}: {fault.msg[:100]}")

@@ -96,7 +96,7 @@ until_true() {
     local end=$((SECONDS + $1))
     shift
     until "$@"; do
-        [ "$SECONDS" -lt "$end" ] || die "not within time: $*"
+        [ "$SECONDS" -le "$end" ] || die "not within time: $*"
         sleep 0.2
     done
 }

@@ -70,6 +70,8 @@ pulled("members", members(plain))
 pulled("singly", singly(plain))
 pulled("pinned", members(secure, sslThumbprint=thumbprint))
 pulled("headers", singly(plain, "guarded", httpHeaders=token))
+# What HEAD says is a hint; what arrives counts.
+pulled("hinted", singly(plain, "lying"))
 pulled("slowly", singly(plain, "slow"), slow=True)
 
 VerifyFault = vim.fault.SSLVerifyFault
@@ -79,10 +81,10 @@ failed("no-pin", members(secure), VerifyFault)
 same(failed("gone", singly(plain, "gone"), vim.fault.HttpFault).statusCode, 404, "status in the fault")
 same(failed("no-token", singly(plain, "guarded"), vim.fault.HttpFault).statusCode, 403, "status in the fault")
 failed("cut", singly(plain, "cut"), vmodl.MethodFault)
-failed("lying", singly(plain, size=1000), vmodl.MethodFault)
+failed("wrong-size", singly(plain, size=1000), vmodl.MethodFault)
 failed("elsewhere", singly(plain, "elsewhere"), vmodl.MethodFault)
-failed("no-member", lambda items: [SourceFile(targetDeviceId=item.deviceId, url=plain.url("plain/box.ova"), memberName="none.vmdk",
-                                              create=False) for item in items], vmodl.MethodFault, "none.vmdk")
+failed("no-member", lambda items: [SourceFile(targetDeviceId=item.deviceId, url=plain.url("plain/box.ova"), create=False,
+                                              memberName=f"none-{item.path}") for item in items], vmodl.MethodFault, "none-")
 failed("no-disk", lambda items: [SourceFile(targetDeviceId=item.deviceId, url=plain.url("plain/box.ova"), create=False)
                                  for item in items], vmodl.MethodFault)
 

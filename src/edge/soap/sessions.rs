@@ -4,7 +4,7 @@
 //! or when nothing has used it for the configured time. What a client made in it (collectors, views) ends with it. Sessions live in
 //! memory: after a restart clients log in again, which every one of them does by itself.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,8 +16,8 @@ use sha2::{Digest, Sha256};
 use super::collector::Collector;
 use super::describe::service::PROPERTY_COLLECTOR;
 use super::views::Views;
-use crate::lease::Fault;
-use crate::limits::{COLLECTORS_PER_SESSION, SESSIONS, SESSIONS_PER_USER};
+use crate::lease::{Fault, LeaseId};
+use crate::limits::{COLLECTORS_PER_SESSION, OWN_LEASES, SESSIONS, SESSIONS_PER_USER};
 use crate::wire::soap::{Object, Value};
 
 pub use crate::edge::users::Role;
@@ -54,6 +54,8 @@ pub struct Session {
     collectors: Mutex<HashMap<String, Arc<Collector>>>,
     /// Views the client made.
     pub views: Views,
+    /// Leases that were found to be this user's: that never changes, and asking again would make a renewal wait.
+    own_leases: Mutex<HashSet<LeaseId>>,
     hash: [u8; 32],
     began: Instant,
     /// Milliseconds from `began` to the last use.
@@ -89,6 +91,7 @@ impl Sessions {
             login_ms: (self.wall_clock_ms)(),
             collectors: Mutex::default(),
             views: Views::default(),
+            own_leases: Mutex::default(),
             hash,
             began: Instant::now(),
             used_ms: AtomicU64::new(0),
@@ -177,6 +180,20 @@ impl Session {
     /// Whether it may act on what belongs to `owner`.
     pub fn owns(&self, owner: Option<&str>) -> bool {
         self.role == Role::Admin || owner == Some(self.user.as_str())
+    }
+
+    /// Whether the lease was found to be this user's before.
+    pub fn knows_own(&self, lease: &LeaseId) -> bool {
+        self.own_leases.lock().unwrap_or_else(PoisonError::into_inner).contains(lease)
+    }
+
+    /// Remembers that the lease is this user's.
+    pub fn remember_own(&self, lease: &LeaseId) {
+        let mut own = self.own_leases.lock().unwrap_or_else(PoisonError::into_inner);
+        if own.len() >= OWN_LEASES {
+            own.clear();
+        }
+        own.insert(lease.clone());
     }
 
     /// A collector of this session. The well-known id is that of the one every session has.

@@ -4,7 +4,6 @@ mod answers;
 mod waiting;
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use prometheus::Registry;
 

@@ -53,16 +53,22 @@ pub async fn answer(visit: &Visit, call: &Call) -> Result<Option<Value>, Refusal
     Ok(None)
 }
 
-/// A lease is its owner's: to others it does not exist. Progress comes ten times a second, and is asked like the rest.
+/// A lease is its owner's: to others it does not exist. Renewals come ten times a second and wait for nothing, so this is asked once.
 async fn own(visit: &Visit, call: &Call, id: &LeaseId) -> Result<(), Refusal> {
     let session = visit.session(call)?;
+    if session.knows_own(id) {
+        return Ok(());
+    }
     let missing = |_| Refusal::no_such(&call.this);
     let lease = visit.desk.leases.get(id).await.map_err(|fault| match fault {
         Fault::ManagedObjectNotFound { .. } => missing(()),
         other => other.into(),
     })?;
     match session.owns(lease.owner.as_deref()) {
-        true => Ok(()),
+        true => {
+            session.remember_own(id);
+            Ok(())
+        }
         false => Err(missing(())),
     }
 }

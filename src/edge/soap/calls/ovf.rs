@@ -154,7 +154,10 @@ pub async fn create_descriptor(visit: &Visit, call: &Call) -> Result<Value, Refu
         next += own.len();
         system(machine, own)
     });
-    let systems = systems.collect();
+    let mut systems: Vec<ovf::Machine> = systems.collect();
+    if let (Some(named), [system]) = (named, &mut *systems) {
+        (system.id, system.name) = (named.to_owned(), named.to_owned());
+    }
     let description = Description { name: named.unwrap_or(&name).to_owned(), is_vapp, systems, files: described };
     Ok(result("OvfCreateDescriptorResult")
         .with("ovfDescriptor", ovf::write(&description))
