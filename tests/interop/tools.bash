@@ -27,12 +27,12 @@ step() {
 # Source entries are rarely configured. The binary ones, turned into source entries in a directory of our own, leave the system as it is.
 apt_source() {
     apt-get -o Dir::Etc::sourcelist=/dev/null -o "Dir::Etc::sourceparts=$scratch/sources" -o "Dir::State::lists=$scratch/lists" \
-        -o APT::Sandbox::User=root "$@"
+        -o "Dir::Cache=$scratch/cache" -o APT::Sandbox::User=root "$@"
 }
 
 source_entries() {
     local file
-    mkdir -p "$scratch/sources" "$scratch/lists/partial"
+    mkdir -p "$scratch/sources" "$scratch/lists/partial" "$scratch/cache/archives/partial"
     for file in /etc/apt/sources.list.d/*.sources; do
         [ ! -e "$file" ] || sed 's/^Types:.*/Types: deb-src/' "$file" >"$scratch/sources/${file##*/}"
     done
