@@ -9,7 +9,8 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::{Request, Response, Uri};
+use hyper::header::{EXPECT, HeaderValue};
+use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
@@ -150,12 +151,47 @@ impl Connection {
         fields: &[(&str, &str)],
         body: Body,
     ) -> Result<Response<Incoming>, UpstreamError> {
+        let request = self.request(method, path, fields, body)?;
+        self.sender.ready().await?;
+        Ok(self.sender.send_request(request).await?)
+    }
+
+    /// The same with `Expect: 100-continue`: `agreed` is called when the server wants the body. The body itself has to wait for
+    /// that.
+    ///
+    /// # Errors
+    /// As [`Connection::send`].
+    pub async fn send_when_agreed(
+        &mut self,
+        method: &str,
+        path: &str,
+        fields: &[(&str, &str)],
+        body: Body,
+        agreed: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Response<Incoming>, UpstreamError> {
+        let mut request = self.request(method, path, fields, body)?;
+        request.headers_mut().insert(EXPECT, HeaderValue::from_static("100-continue"));
+        hyper::ext::on_informational(&mut request, move |interim| {
+            if interim.status() == StatusCode::CONTINUE {
+                agreed();
+            }
+        });
+        self.sender.ready().await?;
+        Ok(self.sender.send_request(request).await?)
+    }
+
+    fn request(
+        &self,
+        method: &str,
+        path: &str,
+        fields: &[(&str, &str)],
+        body: Body,
+    ) -> Result<Request<Body>, UpstreamError> {
         let mut request = Request::builder().method(method).uri(path).header("host", &self.host);
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
-        self.sender.ready().await?;
-        Ok(self.sender.send_request(request.body(body)?).await?)
+        Ok(request.body(body)?)
     }
 }
 

@@ -198,7 +198,7 @@ async fn fetch_file(load: &Load, source: &mut Source, door: SocketAddr, tally: &
     if let Some(found) = length_bytes.filter(|length| announced(item).is_some_and(|said| said != *length)) {
         return Err(wrong(found));
     }
-    let mut deposit = Deposit::begin(door, &item.path, length_bytes);
+    let mut deposit = begin(door, item, length_bytes).await?;
     let mut moved_bytes = 0;
     loop {
         // Once everything has been handed over, an answer is no refusal any more.
@@ -236,7 +236,7 @@ async fn fetch_members(load: &Load, source: &mut Source, door: SocketAddr, tally
                 Some(Step::Member { name, size_bytes }) => {
                     let Some(item) = wanted.remove(name.as_str()) else { continue };
                     check_size(item, size_bytes)?;
-                    open = Some((Deposit::begin(door, &item.path, Some(size_bytes)), item));
+                    open = Some((begin(door, item, Some(size_bytes)).await?, item));
                 }
                 Some(Step::Data(piece)) => {
                     if let Some((deposit, item)) = &mut open {
@@ -260,6 +260,10 @@ async fn fetch_members(load: &Load, source: &mut Source, door: SocketAddr, tally
         }
         None => Ok(()),
     }
+}
+
+async fn begin(door: SocketAddr, item: &PullItem, length_bytes: Option<u64>) -> Result<Deposit, Fault> {
+    Deposit::begin(door, &item.path, length_bytes).await.map_err(|error| deposit::fault(&error, item))
 }
 
 /// The next piece of the source, unless the upload it is for is refused first.

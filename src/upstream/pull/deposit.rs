@@ -5,13 +5,14 @@
 //! connection; the device never takes a part for the whole.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::lease::{Fault, PullItem};
 use crate::limits::{UPSTREAM_MESSAGE_BYTES, UPSTREAM_QUEUE};
@@ -28,11 +29,20 @@ pub struct Deposit {
 type Piece = Option<Bytes>;
 
 impl Deposit {
-    /// Begins an upload to the data listener at `door`.
-    pub fn begin(door: SocketAddr, path: &str, length_bytes: Option<u64>) -> Self {
+    /// Begins an upload to the data listener at `door`, which has agreed to it when this returns: from then on the lease knows
+    /// of the upload and can cut it.
+    ///
+    /// # Errors
+    /// Why it does not agree.
+    pub async fn begin(door: SocketAddr, path: &str, length_bytes: Option<u64>) -> Result<Self, UpstreamError> {
         let (pieces, receiver) = mpsc::channel(UPSTREAM_QUEUE);
-        let answer = put(door, path.to_owned(), length_bytes, body(receiver));
-        Self { pieces, answer: Box::pin(answer) }
+        let agreed = Arc::new(Notify::new());
+        let mut answer = Box::pin(put(door, path.to_owned(), length_bytes, body(receiver), agreed.clone()));
+        tokio::select! {
+            biased;
+            () = agreed.notified() => Ok(Self { pieces, answer }),
+            answer = &mut answer => Err(early(answer)),
+        }
     }
 
     /// Hands over the next piece of the stream.
@@ -83,12 +93,18 @@ pub fn fault(error: &UpstreamError, item: &PullItem) -> Fault {
     }
 }
 
-async fn put(door: SocketAddr, path: String, length_bytes: Option<u64>, body: Body) -> Result<(), UpstreamError> {
+async fn put(
+    door: SocketAddr,
+    path: String,
+    length_bytes: Option<u64>,
+    body: Body,
+    agreed: Arc<Notify>,
+) -> Result<(), UpstreamError> {
     let mut connection = Connection::open(&door.ip().to_string(), door.port(), None).await?;
     let length = length_bytes.map(|length| length.to_string());
     let mut fields = vec![("content-type", "application/octet-stream")];
     fields.extend(length.as_deref().map(|length| ("content-length", length)));
-    let response = connection.send("PUT", &path, &fields, body).await?;
+    let response = connection.send_when_agreed("PUT", &path, &fields, body, move || agreed.notify_one()).await?;
     let status = response.status().as_u16();
     let message = http::text(response, UPSTREAM_MESSAGE_BYTES).await?;
     match status {
