@@ -109,6 +109,22 @@ fn a_disk_arrives_whole_over_http_and_pinned_https() {
 }
 
 #[test]
+fn a_certificate_that_the_system_trusts_needs_no_pin_but_the_right_name() {
+    let (mut home, origin) = (home(), Origin::start());
+    home.variable("SSL_CERT_FILE", &origin.certificate_pem);
+    let server = home.start();
+    let disk = disks::disk(3, 11);
+    let tls = origin.over_tls(&origin.put("/disk.vmdk", Reply::File(disk.stream.clone())));
+    let lease = import(&server, &[3]);
+    let other_name = tls.replace("127.0.0.1", "localhost");
+    assert_eq!(fault(&server, &lease, &[file(&lease, 0, &other_name)])["fault"], "SslVerifyFault");
+    let info = ended(&server, &pull(&server, &lease, &[file(&lease, 0, &tls)]));
+    assert_eq!(info["state"], "success", "{info}");
+    server.must("POST", &format!("/leases/{}/complete", lease.id), None);
+    assert_stored(&home, 0, &disk);
+}
+
+#[test]
 fn all_members_of_an_archive_come_in_one_pass() {
     let (home, origin) = (home(), Origin::start());
     let server = home.start();

@@ -67,7 +67,7 @@ impl Gate {
 
 impl Origin {
     pub fn start() -> Origin {
-        let made = rcgen::generate_simple_self_signed(vec!["files.example".to_owned()]).unwrap();
+        let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();

@@ -57,6 +57,7 @@ impl Default for Config {
 pub struct Home {
     scratch: tempfile::TempDir,
     datastore: PathBuf,
+    environment: Vec<(&'static str, PathBuf)>,
 }
 
 impl Home {
@@ -78,7 +79,14 @@ impl Home {
             config.more,
         );
         fs::write(scratch.path().join("diskferry.toml"), text).expect("a configuration");
-        Home { scratch, datastore }
+        Home { scratch, datastore, environment: Vec::new() }
+    }
+
+    /// Gives the servers a variable that names a file with that content.
+    pub fn variable(&mut self, name: &'static str, content: &str) {
+        let path = self.scratch.path().join(name);
+        fs::write(&path, content).expect("a file");
+        self.environment.push((name, path));
     }
 
     /// Starts a server on this directory and waits until it accepts.
@@ -87,6 +95,7 @@ impl Home {
         let mut child = Command::new(env!("CARGO_BIN_EXE_diskferry"))
             .args(["serve", "--config"])
             .arg(self.scratch.path().join("diskferry.toml"))
+            .envs(self.environment.iter().map(|(name, path)| (name, path)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
