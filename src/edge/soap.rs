@@ -175,7 +175,10 @@ async fn answer(State(desk): State<Arc<Desk>>, request: Request) -> Response {
         agent: headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned(),
     };
     match calls::answer(&visit, &call).await {
-        Ok(calls::Answer { value, cookie }) => {
+        Ok(calls::Answer { mut value, cookie }) => {
+            if let Some(value) = &mut value {
+                value.trim(desk.settings.version);
+            }
             let mut response = soap(StatusCode::OK, envelope::answer(&call.method, value.as_ref()));
             let cookie = cookie.map(|cookie| set_cookie(&cookie, secure));
             if let Some(cookie) = cookie.and_then(|cookie| HeaderValue::from_str(&cookie).ok()) {

@@ -204,7 +204,8 @@ impl DiskView {
 impl LeaseInfo {
     fn of(lease: &Lease, ticket: &str, timeout_ms: u64) -> Self {
         let devices = lease.devices();
-        let capacity_bytes = devices.iter().map(|device| device.prepared.capacity_bytes).fold(0, u64::saturating_add);
+        let disks = devices.iter().zip(&lease.spec().disks).filter(|(_, spec)| spec.disk);
+        let capacity_bytes = disks.map(|(device, _)| device.prepared.capacity_bytes).fold(0, u64::saturating_add);
         Self {
             lease: lease.id().clone(),
             entity: lease.spec().entity.clone(),

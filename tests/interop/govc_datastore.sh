@@ -139,10 +139,12 @@ govc datastore.ls isos >/dev/null
 refused '403|NoPermission|ermission' govc datastore.upload small isos/mine
 refused '403|NoPermission|ermission' govc datastore.rm isos/nothing
 refused '403|NoPermission|ermission' govc datastore.mkdir mine
+rm -f "$GOVMOMI_HOME"/sessions/*
 GOVC_PERSIST_SESSION=true govc about >/dev/null
-for kept in "$GOVMOMI_HOME"/sessions/*; do
-    grep -q "$cookie" "$kept" || cookie=$(grep -o '"Value":"[^"]*"' "$kept" | head -n 1 | cut -d'"' -f4)
-done
+cookie=$(jq -r '.cookies[0].Value' "$GOVMOMI_HOME"/sessions/* 2>/dev/null || true)
+if [ -z "$cookie" ] || [ "$cookie" = null ]; then
+    cookie=$(grep -o '"Value":"[^"]*"' "$GOVMOMI_HOME"/sessions/* | head -n 1 | cut -d'"' -f4)
+fi
 same "$(status -H "Cookie: vmware_soap_session=$cookie" -X DELETE "$folder/isos/nothing?$query")" 403 "DELETE by a reader"
 [ -e ds/isos/nothing ] || die "a reader removed a file"
 stop

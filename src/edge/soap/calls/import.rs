@@ -25,6 +25,11 @@ pub async fn import(visit: &Visit, call: &Call) -> Result<Value, Refusal> {
         return Err(Refusal::no_such(&call.this));
     }
     let arguments = call.arguments();
+    for place in [arguments.reference("folder")?, arguments.reference("host")?].into_iter().flatten() {
+        if visit.world().describe(&place).await.is_none() {
+            return Err(Refusal::no_such(&place));
+        }
+    }
     let spec = arguments.needed_object("spec")?;
     if spec.kind().is_some_and(|kind| kind == "VirtualAppImportSpec") {
         return Err(Refusal::unsupported("a vApp of several machines; import its machines one by one"));

@@ -69,6 +69,11 @@ fn config(machine: &Machine) -> Object {
         .with("numCoresPerSocket", 1)
         .with("memoryMB", Value::count(machine.memory_mib))
         .with("device", Value::objects("VirtualDevice", device::all(machine)));
+    let tools = ["afterPowerOn", "afterResume", "beforeGuestStandby", "beforeGuestShutdown", "beforeGuestReboot"]
+        .into_iter()
+        .fold(Object::new("ToolsConfigInfo").with("toolsVersion", 0), |tools, name| tools.with(name, false))
+        .with("toolsUpgradePolicy", "manual")
+        .with("syncTimeWithHost", false);
     let flags = Object::new("VirtualMachineFlagInfo").with("enableLogging", true);
     Object::new("VirtualMachineConfigInfo")
         .with("changeVersion", &created)
@@ -84,6 +89,7 @@ fn config(machine: &Machine) -> Object {
         .with("alternateGuestName", "")
         .with("annotation", &machine.annotation)
         .with("files", files)
+        .with("tools", tools)
         .with("flags", flags)
         .with("hardware", hardware)
         .with("extraConfig", Value::List { item: "OptionValue", items: Vec::new() })

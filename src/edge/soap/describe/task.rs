@@ -34,7 +34,8 @@ pub fn info(world: &World<'_>, task: &TaskInfo) -> Object {
         .with("key", task.key.as_str())
         .with("task", task_ref(&task.key))
         .with_some("description", description)
-        .with("name", &task.name)
+        // A name must be a method's, or pyvmomi chokes on it; what a lease does is no method.
+        .with_some("name", task.lease.is_none().then_some(&task.name))
         .with("descriptionId", &task.description_id)
         .with_some("entity", entity(world, task))
         .with("entityName", &task.entity_name)
