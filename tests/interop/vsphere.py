@@ -37,8 +37,9 @@ def same(got, expected, text):
 
 def connect(user=None, password=None):
     """A session, made as every pyvmomi script makes it."""
-    return SmartConnect(host=HOST, port=PORT, user=os.environ["SDK_USER"] if user is None else user, pwd=os.environ["SDK_PASSWORD"] if password is None else password,
-                        disableSslCertValidation=True)
+    if user is None:
+        user, password = os.environ["SDK_USER"], os.environ["SDK_PASSWORD"]
+    return SmartConnect(host=HOST, port=PORT, user=user, pwd=password, disableSslCertValidation=True)
 
 
 def every(si, kind):
