@@ -11,7 +11,7 @@ disk guest 48
 
 # A server of its own for each, so that none lives on memory that another has left.
 measure() { # <engine> <listener> <connections>
-    rm -rf "$work/ds" "$work/state" "$work/serve.json"
+    rm -rf "$work/ds" "$work/state"
     config http "[data]
 engine = \"$1\""
     start

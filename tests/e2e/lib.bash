@@ -41,6 +41,8 @@ TOML
 
 # start [command in front]: starts the server and waits until it accepts.
 start() {
+    # That of an earlier start would be taken for this one's.
+    rm -f "$work/serve.json"
     "$@" "$DISKFERRY" serve --config "$work/diskferry.toml" >"$work/serve.json" 2>"$work/server.log" &
     server_pid=$!
     for _ in $(seq 100); do

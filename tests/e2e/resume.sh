@@ -32,7 +32,7 @@ same "$(offset_of)" "$offset" "the offset after another piece"
 old=$url
 kill -9 "$server_pid"; wait "$server_pid" 2>/dev/null || true
 ports=$(jq -r .data "$work/serve.json")
-rm "$work/serve.json"
+
 start
 url=$(admin "/leases/$id" | jq -r '.info.deviceUrl[0].url')
 same "${url#*/nfc/}" "${old#*/nfc/}" "the path of the device URL after a restart"

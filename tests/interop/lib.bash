@@ -37,8 +37,6 @@ ${1-}"
 
 # sail [command in front]: starts the server; govc talks to it as captain.
 sail() {
-    # That of an earlier start would be taken for this one's.
-    rm -f "$work/serve.json"
     start "$@"
     sdk=$(jq -r .control "$work/serve.json")
     export SDK_HOST=${sdk#https://}

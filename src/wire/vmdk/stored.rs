@@ -13,6 +13,8 @@ pub(super) const TAIL_BYTES: usize = 4096;
 /// Where header and footer have the sector of the directory.
 pub(super) const GD_OFFSET_FIELD_BYTES: u64 = 56;
 
+type Sector = [u8; SECTOR_BYTES as usize];
+
 /// Checks a stored stream of `length_bytes` without reading it: `head` is its beginning (512 bytes are enough), `tail` its
 /// end (1536 bytes; more tolerates more trailing zeros, all of it if the stream is shorter).
 ///
@@ -37,13 +39,12 @@ pub fn check_container(head: &[u8], tail: &[u8], length_bytes: u64) -> Result<He
         Layout::Footer => {
             find_footer(&header, tail, length_bytes)?;
         }
-        Layout::Behind => match find_footer(&header, tail, length_bytes) {
-            // The header knows where the directory is, so a footer is welcome but not needed.
-            Ok(_) | Err(VmdkError::MissingFooter { .. }) => {
-                check_directory(&header, header.directory_sector, length_bytes, GD_OFFSET_FIELD_BYTES)?
-            }
-            Err(error) => return Err(error),
-        },
+        Layout::Behind => {
+            // The header knows where the directory is, so a footer is not needed; and what looks like one may be the contents of a
+            // table, which only a reader of the whole stream can tell apart.
+            in_front_of_the_end(tail, length_bytes)?;
+            check_directory(&header, header.directory_sector, length_bytes, GD_OFFSET_FIELD_BYTES)?;
+        }
     }
     Ok(header)
 }
@@ -51,29 +52,35 @@ pub fn check_container(head: &[u8], tail: &[u8], length_bytes: u64) -> Result<He
 /// Finds the footer in `tail`, the last bytes of a stream of `length_bytes`, in front of the end-of-stream marker and
 /// trailing zeros, and checks it against `header`.
 pub(super) fn find_footer(header: &Header, tail: &[u8], length_bytes: u64) -> Result<Header, VmdkError> {
-    let offset_bytes = length_bytes;
-    if !length_bytes.is_multiple_of(SECTOR_BYTES) {
-        return Err(VmdkError::TruncatedMetadata { offset_bytes });
-    }
-    let (_, sectors) = tail.as_rchunks::<{ SECTOR_BYTES as usize }>();
-    let zeros = sectors.iter().rev().take_while(|sector| is_zero(&sector[..])).count();
-    if zeros == 0 {
-        return Err(VmdkError::MissingEndOfStream { offset_bytes });
-    }
-    let [.., marker, footer] = &sectors[..sectors.len() - zeros] else {
-        return Err(VmdkError::MissingFooter { offset_bytes });
+    let (sectors, end_bytes) = in_front_of_the_end(tail, length_bytes)?;
+    let [.., marker, footer] = sectors else {
+        return Err(VmdkError::MissingFooter { offset_bytes: length_bytes });
     };
     if !is_footer_marker(marker) || !looks_like_vmdk(footer) {
-        return Err(VmdkError::MissingFooter { offset_bytes });
+        return Err(VmdkError::MissingFooter { offset_bytes: length_bytes });
     }
-    let footer_offset_bytes = length_bytes - (zeros as u64 + 1) * SECTOR_BYTES;
+    let footer_offset_bytes = end_bytes - SECTOR_BYTES;
     let footer = header.parse_footer(footer, footer_offset_bytes)?;
     let field_bytes = footer_offset_bytes + GD_OFFSET_FIELD_BYTES;
     check_directory(header, footer.directory_sector, footer_offset_bytes, field_bytes)?;
     Ok(footer)
 }
 
-fn is_footer_marker(marker: &[u8; SECTOR_BYTES as usize]) -> bool {
+/// The sectors of `tail` in front of the end-of-stream marker, and the marker's offset. Zeros behind the marker belong to it.
+fn in_front_of_the_end(tail: &[u8], length_bytes: u64) -> Result<(&[Sector], u64), VmdkError> {
+    let offset_bytes = length_bytes;
+    if !length_bytes.is_multiple_of(SECTOR_BYTES) {
+        return Err(VmdkError::TruncatedMetadata { offset_bytes });
+    }
+    let (_, sectors) = tail.as_rchunks();
+    let zeros = sectors.iter().rev().take_while(|sector: &&Sector| is_zero(&sector[..])).count();
+    if zeros == 0 {
+        return Err(VmdkError::MissingEndOfStream { offset_bytes });
+    }
+    Ok((&sectors[..sectors.len() - zeros], length_bytes - zeros as u64 * SECTOR_BYTES))
+}
+
+fn is_footer_marker(marker: &Sector) -> bool {
     let metadata = marker.first_chunk::<LEAD_BYTES>().map(Lead::parse);
     // xen-orchestra writes its markers without the length of what follows.
     matches!(metadata, Some(Lead::Metadata { payload_sectors: 0 | 1 }))
@@ -162,6 +169,19 @@ mod tests {
         assert_eq!(check(b"PK\x03\x04", 1536), Err(VmdkError::NotVmdk));
         assert_eq!(check(b"KDMV", 1536), Err(VmdkError::TruncatedHeader { offset_bytes: 4 }));
         assert_eq!(check(b"", 1536), Err(VmdkError::TruncatedHeader { offset_bytes: 0 }));
+    }
+
+    /// In front of the end there may be a table; what it holds is not for the look to judge, only for a reader of the whole.
+    #[test]
+    fn what_looks_like_a_footer_is_not_judged_where_none_is_needed() {
+        let mut stream = samples::vmdktool().out;
+        assert_eq!(Header::parse(stream.first_chunk().unwrap()).unwrap().layout(), Layout::Behind);
+        let at = stream.len() - 2 * SECTOR;
+        assert!(is_footer_marker(stream[at - SECTOR..].first_chunk().unwrap()) && looks_like_vmdk(&stream[at..]));
+        stream[at + 4] ^= 1;
+        assert!(check(&stream, 1536).is_ok());
+        stream.truncate(at + SECTOR);
+        assert!(matches!(check(&stream, 1536), Err(VmdkError::MissingEndOfStream { .. })));
     }
 
     #[test]
