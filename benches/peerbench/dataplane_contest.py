@@ -1,8 +1,9 @@
 # A contest of the byte path: the same transfer through several servers, one after the other in every round.
 #
 # Called by dataplane; dataplane_rows makes the contests. Guarantees: every contender runs once per round, in the same
-# order; before it starts nothing waits to be written, and the source is in the page cache or, for a cold read, not at
-# all; leases and checks are outside the timing; what a contender did in its first round is checked.
+# order; before it starts nothing waits to be written, the source is in the page cache or, for a cold read, not at all,
+# and the memory it will take is the machine's already; leases and checks are outside the timing; what a contender did in
+# its first round is checked.
 from __future__ import annotations
 
 import os
@@ -12,7 +13,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Callable, Optional
 
-from . import dataplane_meters, disks
+from . import dataplane_meters, disks, machine
 from .contest import progress
 from .dataplane_clients import Load
 from .dataplane_meters import KernelThreads, Reading
@@ -158,6 +159,7 @@ class Contest:
         session = contender.opened() if contender.opened else Session([])
         pids = contender.server.pids() if contender.server else []
         self.settle()
+        machine.make_memory_resident(result.data_bytes)
         dataplane_meters.forget_peaks(pids)
         before = Reading.now(pids, kernel)
         load = contender.client.run(session.urls)
