@@ -105,7 +105,9 @@ def run(arguments):
     if not arguments.only or "put-raw" in arguments.only:
         if shutil.which("mke2fs"):
             disks.real(folder, *sizes.disk_bytes)
-    return dataplane_room.enter(folder, sys.argv[1:], built(arguments))
+    programs = built(arguments)
+    with machine.free_memory_kept():
+        return dataplane_room.enter(folder, sys.argv[1:], programs)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@
 # Prints the figures that SPEC quotes: Progress within 10 ms (p99), all streams of an aborted lease cut within 50 ms. A loaded machine
 # may miss them, so only twenty times as much is a failure.
 #   DISKFERRY_ENGINE=blocking    on the other engine
+# Alone: it measures the latency of a saturated machine.
 . "$(dirname "$0")/lib.bash"
 
 config http "[data]

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Disks at the limits: none at all, up to 62 TiB with next to nothing in it, at a cost that follows what is stored. The same bytes
 # whatever the number of threads; every level; every way to treat zeros; the numbers of --json.
+# Alone: it has limits of processor time.
 . "$(dirname "$0")/lib.bash"
 
 # Files of many TiB: ext4 ends at 16 TiB, tmpfs does not.

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Whoever stops a conversion, at whatever moment, finds nothing left and waits less than two seconds; what was there before is still
 # there; and two runs do not write the same file.
+# Alone: it has limits of two seconds.
 . "$(dirname "$0")/lib.bash"
 
 disk guest 48

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Strangers without a ticket cannot take a data thread or its memory: junk after a TLS goodbye, records that never end, clients
 # that never read. While they try, an import goes on.
+# Alone: it measures how long an upload beside them takes.
 . "$(dirname "$0")/lib.bash"
 
 disk guest 48

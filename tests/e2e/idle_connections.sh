@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Ten thousand idle keep-alive connections cost the server less than 4 KiB of its memory each, on both engines; TLS ones are
 # measured. Beside them an upload goes on, and each of them still answers.
+# Alone: it measures memory and the seconds ten thousand connections take.
 . "$(dirname "$0")/lib.bash"
 
 wanted=10000

@@ -2,6 +2,7 @@
 # Envelopes nobody should send: malformed, foreign, nested, enormous, with entities that unfold, with arguments of wrong types, cut short,
 # 1,000 waiting clients at once. Each is answered with a named fault or an HTTP status, is logged once at most, and the server goes on
 # serving, with no more memory than before and nothing left behind.
+# Alone: a thousand clients wait at once.
 . "$(dirname "$0")/lib.bash"
 
 mkdir -p "$work/ds/web"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Long polls: 100 clients that wait in WaitForUpdatesEx cost less than 1 % of a CPU while nothing happens, a lease that changes reaches a
 # waiting client within 100 ms, and waiting ends when it should: with its time, by CancelWaitForUpdates, with its collector or session.
+# Alone: it measures how fast a waiting client hears of a change, and an idle processor.
 . "$(dirname "$0")/lib.bash"
 
 mkdir -p "$work/ds/web"
