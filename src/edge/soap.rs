@@ -22,6 +22,7 @@ pub mod sessions;
 pub mod settle;
 pub mod throttle;
 pub mod views;
+mod visitors;
 pub mod walk;
 pub mod world;
 

@@ -1,5 +1,6 @@
 //! Who may come in to `/folder`: asked of whoever keeps users and sessions.
 
+use std::any::Any;
 use std::future::Future;
 use std::pin::Pin;
 
@@ -13,12 +14,13 @@ pub trait Gate: Send + Sync + 'static {
 }
 
 /// Somebody who may come in.
-#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Visitor {
     /// Their name, for the log.
     pub name: String,
     /// Whether they may change anything.
     pub may_write: bool,
+    /// Kept until the last byte has moved: what says that their session is in use.
+    pub stay: Option<Box<dyn Any + Send + Sync>>,
 }
 
 /// A gate that can tell at once.

@@ -58,7 +58,11 @@ impl Server {
         let gate = |headers: &axum::http::HeaderMap| {
             let cookie = headers.get(header::COOKIE)?.to_str().ok()?;
             let name = cookie.strip_prefix("vmware_soap_session=")?.to_owned();
-            ["writer", "reader"].contains(&name.as_str()).then(|| Visitor { may_write: name == "writer", name })
+            ["writer", "reader"].contains(&name.as_str()).then(|| Visitor {
+                may_write: name == "writer",
+                name,
+                stay: None,
+            })
         };
         let metrics = FolderMetrics::register(&Registry::new()).unwrap();
         let folder =
