@@ -345,6 +345,7 @@ fn start_leases(
     let checksum_type = match lease.checksum {
         config::Checksum::Sha1 => ChecksumType::Sha1,
         config::Checksum::Sha256 => ChecksumType::Sha256,
+        config::Checksum::Both => ChecksumType::Both,
         config::Checksum::None => ChecksumType::None,
     };
     let max_rate_bytes_per_s = lease.max_rate_bytes_per_s;

@@ -344,6 +344,8 @@ choice! {
         Sha1 = "sha1",
         /// SHA-256.
         Sha256 = "sha256",
+        /// SHA-256, and SHA-1 beside it.
+        Both = "both",
         /// None, unless a client asks for one with `SetManifestChecksumType`.
         None = "none",
     }
