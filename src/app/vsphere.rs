@@ -76,8 +76,8 @@ pub async fn open(config: &Resolved, parts: Parts) -> Result<Arc<Desk>, StartErr
             let password = Zeroizing::new(password);
             async move {
                 match administrator {
-                    true => Some(Role::Admin),
-                    false => users.verify(&name, &password).await.ok().map(|user| user.role),
+                    true => Ok(Role::Admin),
+                    false => users.verify(&name, &password).await.map(|user| user.role),
                 }
             }
             .boxed()

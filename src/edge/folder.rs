@@ -116,8 +116,7 @@ impl Folder {
             Method::PUT | Method::POST | Method::DELETE => true,
             _ => return Err(Refusal::new(405, "GET, HEAD, PUT, POST and DELETE are understood")),
         };
-        let visitor = self.gate.visitor(head).await;
-        let visitor = visitor.ok_or_else(|| Refusal::new(401, "log in first: a session cookie or HTTP Basic"))?;
+        let visitor = self.gate.visitor(head).await.map_err(rescue::login)?;
         let target = Target::of(&head.uri, &self.datacenter)?;
         if writes && !visitor.may_write {
             return Err(Refusal::new(403, format!("{} may only read", visitor.name)));

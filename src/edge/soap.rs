@@ -46,7 +46,7 @@ use self::sessions::{COOKIE, Sessions};
 use self::throttle::Throttle;
 use super::admin::Urls;
 use super::rescue;
-use super::users::Role;
+use super::users::{LoginRefused, Role};
 use crate::inventory::Inventory;
 use crate::lease::Leases;
 use crate::limits::{
@@ -80,7 +80,7 @@ pub struct Desk {
 }
 
 /// Checks a name and a password.
-pub type Login = Arc<dyn Fn(String, String) -> BoxFuture<'static, Option<Role>> + Send + Sync>;
+pub type Login = Arc<dyn Fn(String, String) -> BoxFuture<'static, Result<Role, LoginRefused>> + Send + Sync>;
 
 /// What is shown of the server.
 #[derive(Debug, Clone)]

@@ -45,12 +45,14 @@ impl Stage {
             sessions: Arc::new(Sessions::new(Duration::from_secs(60), || 1_000)),
             login: Arc::new(|name, password| {
                 let role = match name.as_str() {
-                    "reader" => Some(Role::Reader),
-                    "operator" | "other" => Some(Role::Operator),
-                    "admin" => Some(Role::Admin),
-                    _ => None,
+                    "reader" => Ok(Role::Reader),
+                    "operator" | "other" => Ok(Role::Operator),
+                    "admin" => Ok(Role::Admin),
+                    "late" => Err(LoginRefused::Busy),
+                    _ => Err(LoginRefused::Wrong),
                 };
-                Box::pin(async move { role.filter(|_| password == name) })
+                let role = if password == name { role } else { Err(LoginRefused::Wrong) };
+                Box::pin(async move { role })
             }),
             urls: Arc::new(Urls { scheme: "http", advertise: None, port: 80, sha1_thumbprint: String::new() }),
             settings: settings_for_tests(),

@@ -10,22 +10,22 @@ use futures_util::future::BoxFuture;
 
 use super::{Desk, Peer};
 use crate::edge::folder::{Gate, Visitor};
-use crate::edge::users::Role;
+use crate::edge::users::{LoginRefused, Role};
 
 impl Gate for Desk {
-    fn visitor<'a>(&'a self, head: &'a Parts) -> BoxFuture<'a, Option<Visitor>> {
+    fn visitor<'a>(&'a self, head: &'a Parts) -> BoxFuture<'a, Result<Visitor, LoginRefused>> {
         async move {
             if let Some(session) = self.sessions.of(&head.headers) {
                 let may_write = session.role >= Role::Operator;
                 let (name, stay) = (session.user.clone(), session.wait());
                 // A file may take longer than a session lives unused.
-                return Some(Visitor { name, may_write, stay: Some(Box::new(stay)) });
+                return Ok(Visitor { name, may_write, stay: Some(Box::new(stay)) });
             }
-            let (name, password) = basic(&head.headers)?;
+            let (name, password) = basic(&head.headers).ok_or(LoginRefused::Wrong)?;
             let peer = head.extensions.get::<Peer>();
             let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address.ip());
             let role = self.authenticate(&name, password, address).await?;
-            Some(Visitor { name, may_write: role >= Role::Operator, stay: None })
+            Ok(Visitor { name, may_write: role >= Role::Operator, stay: None })
         }
         .boxed()
     }
@@ -33,17 +33,27 @@ impl Gate for Desk {
 
 impl Desk {
     /// The role of a user, if the password is right. Whoever guesses waits longer and longer.
-    pub(super) async fn authenticate(&self, name: &str, password: String, address: IpAddr) -> Option<Role> {
+    ///
+    /// # Errors
+    /// See [`LoginRefused`].
+    pub(super) async fn authenticate(
+        &self,
+        name: &str,
+        password: String,
+        address: IpAddr,
+    ) -> Result<Role, LoginRefused> {
         let wait = self.throttle.wait(address, Instant::now());
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
         let role = (self.login)(name.to_owned(), password).await;
         match role {
-            Some(_) => self.throttle.succeeded(address),
-            None => {
-                self.throttle.failed(address, Instant::now());
-                tracing::warn!(user = name, %address, "login refused");
+            Ok(_) => self.throttle.succeeded(address),
+            Err(refused) => {
+                if refused == LoginRefused::Wrong {
+                    self.throttle.failed(address, Instant::now());
+                }
+                tracing::warn!(user = name, %address, reason = %refused, "login refused");
             }
         }
         role

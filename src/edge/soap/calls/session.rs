@@ -20,9 +20,7 @@ pub async fn login(visit: &Visit, call: &Call) -> Result<Answer, Refusal> {
     let arguments = call.arguments();
     let (name, password) = (arguments.needed_text("userName")?, arguments.needed_text("password")?);
     let desk = &visit.desk;
-    let Some(role) = desk.authenticate(name, password.to_owned(), visit.address).await else {
-        return Err(Refusal::InvalidLogin);
-    };
+    let role = desk.authenticate(name, password.to_owned(), visit.address).await?;
     let (session, cookie) = desk.sessions.begin(name, role, visit.address, &visit.agent)?;
     tracing::info!(user = name, address = %visit.address, session = session.key, "logged in");
     Ok(Answer { value: Some(session.info().into()), cookie: Some(cookie) })
