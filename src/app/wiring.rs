@@ -363,6 +363,9 @@ fn allowed(config: &Resolved) -> Result<Allowed, StartError> {
     for entry in &config.pull.allow {
         allowed.add(entry).map_err(|reason| StartError::Configuration(format!("[pull] allow: {entry}: {reason}")))?;
     }
+    if !config.pull.sha1_pins {
+        allowed.refuse_sha1_pins();
+    }
     Ok(allowed)
 }
 

@@ -166,6 +166,8 @@ pub enum Backing {
 pub struct Pull {
     /// Hosts, addresses and networks that are reached although they are not public.
     pub allow: Vec<String>,
+    /// Whether a certificate may be pinned by its SHA-1.
+    pub sha1_pins: bool,
 }
 
 /// `[vsphere]`
