@@ -17,6 +17,7 @@ use crate::disk::{Datastores, Place, Space};
 use crate::edge::admin::{Token, Urls};
 use crate::edge::folder::{Folder, FolderMetrics};
 use crate::edge::soap::describe::places::DATACENTER_NAME;
+use crate::edge::soap::disks::users as users_of;
 use crate::edge::soap::sessions::{Role, Sessions};
 use crate::edge::soap::{Desk, Settings};
 use crate::edge::users::{Secret, User, Users};
@@ -83,7 +84,7 @@ pub async fn open(config: &Resolved, parts: Parts) -> Result<Arc<Desk>, StartErr
             .boxed()
         }),
         urls: parts.urls,
-        files: Files::new(parts.space, Arc::new(parts.leases.clone())),
+        files: Files::new(parts.space, Arc::new(parts.leases.clone())).used_by(users_of(&parts.inventory)),
         settings,
         results: Default::default(),
         throttle: Default::default(),

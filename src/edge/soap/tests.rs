@@ -1,6 +1,7 @@
 //! The API from outside: requests as clients write them, against a real driver and a real inventory on storage that only takes notes.
 
 mod answers;
+mod files;
 mod visitors;
 mod waiting;
 
@@ -20,7 +21,7 @@ use crate::wire::xml::Element;
 /// A desk with one machine, `vm1`, and three users whose passwords are their names.
 struct Stage {
     desk: Arc<Desk>,
-    _scratch: tempfile::TempDir,
+    scratch: tempfile::TempDir,
 }
 
 /// A client with its cookie.
@@ -39,7 +40,7 @@ impl Stage {
         let inventory = Inventory::open(settings, Arc::new(inventory::Memory::default())).unwrap();
         let space = crate::transfer::files::testing::datastores(&[("default", scratch.path())]);
         let desk = Desk {
-            files: Files::new(space, Arc::new(leases.clone())),
+            files: Files::new(space, Arc::new(leases.clone())).used_by(disks::users(&inventory)),
             leases,
             inventory,
             sessions: Arc::new(Sessions::new(Duration::from_secs(60), || 1_000)),
@@ -61,7 +62,7 @@ impl Stage {
             waits: Desk::waits(),
         };
         desk.inventory.add(NewMachine::named("vm1")).await.unwrap();
-        Stage { desk: Arc::new(desk), _scratch: scratch }
+        Stage { desk: Arc::new(desk), scratch }
     }
 
     async fn client(&self, user: &str) -> Client<'_> {

@@ -28,7 +28,7 @@ impl Files {
     /// Copies a file or directory. `replace` lets a file take the name of another file. Waits its turn when many files are being moved, but not for ever.
     ///
     /// # Errors
-    /// `FileAlreadyExists` when the name is taken, `FileLocked` when a lease or another change holds either, `NoDiskSpace`.
+    /// `FileAlreadyExists` when the name is taken, `FileLocked` when a lease, a machine or another change holds either, `NoDiskSpace`.
     pub async fn copy(&self, from: &DatastorePath, to: &DatastorePath, replace: bool) -> Result<(), Fault> {
         self.transplant(from, to, replace, How::Copy).await
     }
@@ -61,7 +61,7 @@ impl Files {
         self.check(&target, Wish::Change).await?;
         let wanted = Wanted(Arc::new(AtomicBool::new(true)));
         let job = Job {
-            inner: self.0.clone(),
+            inner: self.inner.clone(),
             from: from.clone(),
             to: to.clone(),
             tag: self.tag(),
