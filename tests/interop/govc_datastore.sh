@@ -76,7 +76,7 @@ same "$(govc datastore.ls '[second]')" there "a listing by datastore path"
 same "$(govc datastore.ls -l -json isos | jq -c '[.[0].File[] | {Path, FileSize}] | sort_by(.Path)')" \
     '[{"Path":"large","FileSize":30000000},{"Path":"nothing","FileSize":0},{"Path":"small","FileSize":100}]' "sizes"
 says "large" "$(govc datastore.ls -l isos)"
-same "$(govc datastore.ls -p | grep -c '/$')" 2 "directories shown as such"
+same "$(govc datastore.ls -p | grep -c '/$')" 3 "directories shown as such"
 same "$(govc datastore.ls 'isos/l*')" large "a listing by pattern"
 same "$(govc datastore.ls isos/small)" small "a listing of one file"
 says 'large' "$(govc datastore.ls -R)"

@@ -21,9 +21,8 @@ impl Desk {
     /// # Errors
     /// What the storage says.
     pub async fn describe_disk(&self, target: &Target, capacity_bytes: u64) -> Result<(), Fault> {
-        let Some(stem) = target.path.strip_suffix("-flat.vmdk") else { return Ok(()) };
         let contents = path(&target.datastore, &target.path)?;
-        let descriptor = path(&target.datastore, &format!("{stem}.vmdk"))?;
+        let Some(descriptor) = description(&contents)? else { return Ok(()) };
         match self.files.stat(&descriptor).await {
             Ok(_) => return Ok(()),
             Err(Fault::FileNotFound { .. }) => {}
@@ -60,12 +59,9 @@ impl Desk {
             return Ok(());
         }
         // The description goes last: as long as something is left, there is a name for it.
-        let files = self.files.of_machines();
-        remove_file(&files, &path(&target.datastore, &target.path)?).await?;
-        if let Some(stem) = target.path.strip_suffix("-flat.vmdk") {
-            remove_file(&files, &path(&target.datastore, &format!("{stem}.vmdk"))?).await?;
-        }
-        Ok(())
+        let (files, contents) = (self.files.of_machines(), path(&target.datastore, &target.path)?);
+        remove_file(&files, &contents).await?;
+        remove_description(&files, &contents).await
     }
 
     /// Removes the disk that clients call `named`: both files, or the one that there is.
@@ -78,7 +74,7 @@ impl Desk {
         match self.files.remove(&contents, Removal::Single).await {
             Err(Fault::FileNotFound { .. }) => self.files.remove(named, Removal::Single).await,
             Err(fault) => Err(fault),
-            Ok(()) => remove_file(&self.files, named).await,
+            Ok(()) => remove_description(&self.files, &contents).await,
         }
     }
 
@@ -100,8 +96,8 @@ impl Desk {
             return Ok(());
         }
         self.files.rename(&from, &to, force).await?;
-        self.describe_anew(target, &to).await?;
-        remove_file(&self.files, source).await
+        self.describe_anew(&to).await?;
+        remove_description(&self.files, &from).await
     }
 
     /// Copies a disk.
@@ -118,7 +114,7 @@ impl Desk {
             return self.files.copy(source, target, force).await;
         };
         self.files.copy(&from, &to, force).await?;
-        self.describe_anew(target, &to).await
+        self.describe_anew(&to).await
     }
 
     /// Where the contents of two disks are that clients call `source` and `target`; `None` if the source is a single file. The name of
@@ -140,12 +136,10 @@ impl Desk {
         Ok(Some((from, path(target.datastore(), &flat_name(target.path()))?)))
     }
 
-    /// Describes contents that have come to be those of the disk `named`. An old description would name the old ones.
-    async fn describe_anew(&self, named: &DatastorePath, contents: &DatastorePath) -> Result<(), Fault> {
+    /// Describes contents that have taken the place of others. The old description would name those.
+    async fn describe_anew(&self, contents: &DatastorePath) -> Result<(), Fault> {
         let length_bytes = self.files.stat(contents).await?.size_bytes;
-        if named != contents {
-            remove_file(&self.files, named).await?;
-        }
+        remove_description(&self.files, contents).await?;
         let (datastore, path) = (contents.datastore().to_owned(), contents.path().to_owned());
         self.describe_disk(&Target { datastore, path, form: Form::Raw }, length_bytes).await
     }
@@ -158,6 +152,19 @@ pub fn users(inventory: &Inventory) -> Users {
         let stored = inventory.stored_at(datastore, path).into_iter();
         stored.map(|(machine, target)| Used { machine, target }).collect()
     })
+}
+
+/// Where the description of a disk's contents is, if they are stored as vSphere does.
+fn description(contents: &DatastorePath) -> Result<Option<DatastorePath>, Fault> {
+    let stem = contents.path().strip_suffix("-flat.vmdk");
+    stem.map(|stem| path(contents.datastore(), &format!("{stem}.vmdk"))).transpose()
+}
+
+async fn remove_description(files: &Files, contents: &DatastorePath) -> Result<(), Fault> {
+    match description(contents)? {
+        Some(description) => remove_file(files, &description).await,
+        None => Ok(()),
+    }
 }
 
 async fn remove_file(files: &Files, path: &DatastorePath) -> Result<(), Fault> {

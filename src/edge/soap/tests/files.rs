@@ -38,7 +38,9 @@ async fn a_disk_of_a_machine_goes_with_the_machine_only() {
         names
     };
     assert_eq!(files(), ["web-flat.vmdk", "web.vmdk"]);
-    desk.make_disk(&Target { path: "free-flat.vmdk".to_owned(), ..machine.disks[0].target.clone() }, 512).await.unwrap();
+    desk.make_disk(&Target { path: "free-flat.vmdk".to_owned(), ..machine.disks[0].target.clone() }, 512)
+        .await
+        .unwrap();
     for named in ["web/web.vmdk", "web/web-flat.vmdk"] {
         locked(&desk.delete_virtual_disk(&at(named)).await);
         locked(&desk.move_virtual_disk(&at(named), &at("moved.vmdk"), false).await);
@@ -64,10 +66,17 @@ async fn moving_a_disk_keeps_its_contents_whatever_it_is_called() {
     for next in ["b-flat.vmdk", "c.vmdk", "c.vmdk"] {
         desk.move_virtual_disk(&at(name), &at(next), true).await.unwrap();
         name = next;
+        assert_eq!(std::fs::read_dir(stage.scratch.path()).unwrap().count(), 2, "{next}");
         let stem = next.trim_end_matches(".vmdk").trim_end_matches("-flat");
         let stored = |suffix: &str| std::fs::metadata(stage.scratch.path().join(format!("{stem}{suffix}.vmdk")));
         assert_eq!(stored("-flat").unwrap().len(), 1536, "{next}");
         assert!(stored("").is_ok(), "{next} has no description");
+    }
+    std::fs::write(stage.scratch.path().join("a.raw"), "x").unwrap();
+    desk.move_virtual_disk(&at("a.raw"), &at("b.raw"), false).await.unwrap();
+    desk.copy_virtual_disk(&at("b.raw"), &at("c.raw"), false).await.unwrap();
+    for kept in ["b.raw", "c.raw"] {
+        assert_eq!(std::fs::read(stage.scratch.path().join(kept)).unwrap(), b"x", "{kept}");
     }
     assert!(matches!(
         desk.move_virtual_disk(&at("c.vmdk"), &at("c.vmdk"), false).await,
