@@ -93,6 +93,36 @@ async fn what_does_not_exist_gets_its_fault() {
 }
 
 #[tokio::test]
+async fn the_tasks_of_a_machine_are_shown_in_whatever_way_they_are_asked_for() {
+    let stage = Stage::new().await;
+    let client = stage.client("admin").await;
+    let began = client.ask("Rename_Task", "VirtualMachine", "vm-1", "<newName>other</newName>").await;
+    let task = began.text_of("returnval").unwrap().to_owned();
+    let fetched = client.ask("Fetch", "VirtualMachine", "vm-1", "<prop>recentTask</prop>").await;
+    assert_eq!(fetched.child("returnval").unwrap().children[0].text, task);
+    let start = "<obj type='VirtualMachine'>vm-1</obj>";
+    let follow = format!(
+        "{start}<selectSet x:type='TraversalSpec'><type>VirtualMachine</type><path>recentTask</path></selectSet>"
+    );
+    for (kind, wanted, start) in [
+        ("VirtualMachine", "<pathSet>recentTask</pathSet>", start),
+        ("ManagedEntity", "<pathSet>name</pathSet><pathSet>recentTask</pathSet>", start),
+        ("VirtualMachine", "<all>true</all>", start),
+        ("Task", "<pathSet>info.key</pathSet>", &follow),
+    ] {
+        // What was described before for another filter does not count.
+        let spec = format!(
+            "<specSet><propSet><type>VirtualMachine</type><pathSet>name</pathSet></propSet><objectSet>{start}</objectSet></specSet>\
+             <specSet><propSet><type>{kind}</type>{wanted}</propSet><objectSet>{start}</objectSet></specSet>"
+        );
+        let (_, _, body) = stage
+            .post(&client.cookie, &call("RetrieveProperties", "PropertyCollector", "propertyCollector", &spec))
+            .await;
+        assert!(body.contains(&format!(">{task}</")), "{kind} {wanted}: {body}");
+    }
+}
+
+#[tokio::test]
 async fn an_argument_of_the_wrong_type_is_named() {
     let stage = Stage::new().await;
     let lease = stage.lease("admin").await;
