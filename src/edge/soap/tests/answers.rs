@@ -123,6 +123,40 @@ async fn the_tasks_of_a_machine_are_shown_in_whatever_way_they_are_asked_for() {
 }
 
 #[tokio::test]
+async fn what_a_client_gives_as_reason_is_shown_as_it_said_it() {
+    let stage = Stage::new().await;
+    let client = stage.client("admin").await;
+    let fault = |kind: &str, fields: &str, message: &str| {
+        format!("<fault><fault x:type='{kind}'>{fields}</fault><localizedMessage>{message}</localizedMessage></fault>")
+    };
+    let file = "<file>a.vmdk</file>";
+    for (given, kind, shown) in [
+        (fault("FileFault", file, "the tape is full"), "FileFault", "a.vmdk: the tape is full"),
+        (fault("FileFault", file, "a.vmdk: the tape is full"), "FileFault", "a.vmdk: the tape is full"),
+        (fault("FileFault", file, ""), "FileFault", "a.vmdk: the client gave up"),
+        (fault("FileNotFound", file, ""), "FileFault", "a.vmdk: the client says that it does not exist"),
+        (fault("FileFault", "<file/>", "the tape is full"), "SystemError", "the tape is full"),
+        (
+            fault("InvalidState", "", "not allowed in the present state: too late"),
+            "InvalidState",
+            "not allowed in the present state: too late",
+        ),
+        (fault("HttpFault", "<statusCode>503</statusCode>", "busy"), "HttpFault", "HTTP status 503: busy"),
+        (fault("SystemError", "<reason>why</reason>", ""), "SystemError", "why"),
+        (fault("MethodFault", "", "no more tape"), "SystemError", "no more tape"),
+        (fault("ConcurrentAccess", "", ""), "SystemError", "the client gave up (ConcurrentAccess)"),
+        (fault("ConcurrentAccess", "", "twice"), "SystemError", "twice (ConcurrentAccess)"),
+    ] {
+        let lease = stage.lease("admin").await;
+        client.ask("HttpNfcLeaseAbort", "HttpNfcLease", lease.id.as_str(), &given).await;
+        let error = client.ask("Fetch", "HttpNfcLease", lease.id.as_str(), "<prop>error</prop>").await;
+        let error = error.child("returnval").unwrap();
+        assert_eq!(error.text_of("localizedMessage"), Some(shown), "{given}");
+        assert_eq!(error.child("fault").unwrap().xsi_type(), Some(kind), "{given}");
+    }
+}
+
+#[tokio::test]
 async fn an_argument_of_the_wrong_type_is_named() {
     let stage = Stage::new().await;
     let lease = stage.lease("admin").await;
