@@ -149,16 +149,16 @@ impl Files {
     /// Makes a directory, with `parents` those above it as well.
     ///
     /// # Errors
-    /// `FileAlreadyExists` whatever has the name; `FileNotFound` without its parent.
+    /// `FileAlreadyExists` whatever has the name; `FileNotFound`, naming its parent, without that.
     pub async fn make_directory(&self, at: &DatastorePath, parents: bool) -> Result<(), Fault> {
         let place = named(at)?;
-        self.call(at.datastore(), move |space| {
+        let made = self.call(at.datastore(), move |space| {
             if parents {
                 space.make_parents(&place)?;
             }
             space.make_directory(&place)
-        })
-        .await
+        });
+        made.await.map_err(|fault| parent_is_missing(fault, at))
     }
 
     /// Removes a file or directory.
@@ -297,6 +297,16 @@ fn file_entry(at: &DatastorePath, entry: Entry) -> Option<FileEntry> {
 fn seen(path: DatastorePath, entry: Entry) -> FileEntry {
     let Entry { name: _, kind, length_bytes, populated_bytes, modified_ms, stamp } = entry;
     FileEntry { path, kind, size_bytes: length_bytes, populated_bytes, modified_ms, stamp }
+}
+
+/// What is to be made cannot be what is missing.
+fn parent_is_missing(fault: Fault, made: &DatastorePath) -> Fault {
+    match (fault, made.parent()) {
+        (Fault::FileNotFound { file }, Some(parent)) if file == made.to_string() => {
+            Fault::FileNotFound { file: parent.to_string() }
+        }
+        (fault, _) => fault,
+    }
 }
 
 fn too_many(at: &DatastorePath) -> Fault {

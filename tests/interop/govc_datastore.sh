@@ -21,7 +21,7 @@ refused "$in_use" govc datastore.rm web/disk-0.raw
 refused "$in_use" govc datastore.rm -f web
 refused "$in_use" govc datastore.mv web/disk-0.raw disk.raw
 refused "$in_use" govc datastore.mv web elsewhere
-refused '409' govc datastore.upload /dev/null web/disk-0.raw
+refused "409 Conflict: .*$in_use" govc datastore.upload /dev/null web/disk-0.raw
 same "$(stat -c %s ds/web/disk-0.raw)" 1048576 "size of a machine's disk"
 govc datastore.cp web/disk-0.raw copy.raw
 cmp ds/web/disk-0.raw ds/copy.raw || die "a copy of a machine's disk differs"
@@ -37,7 +37,7 @@ govc datastore.mkdir isos
 refused 'exists|FileAlreadyExists' govc datastore.mkdir isos
 govc datastore.mkdir -p isos
 govc datastore.mkdir -p a/b/c
-refused '.' govc datastore.mkdir x/y/z
+refused '\[default\] x/y does not exist' govc datastore.mkdir x/y/z
 [ -d ds/a/b/c ] || die "mkdir -p made no directory"
 [ ! -e ds/x ] || die "mkdir without -p made parents"
 

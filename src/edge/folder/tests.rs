@@ -197,6 +197,11 @@ async fn strangers_stay_outside_and_readers_write_nothing() {
     let late = server.ask_as("GET /folder", "Cookie: vmware_soap_session=late\n", b"").await;
     assert_eq!((late.status, late.field("Retry-After").is_some()), (503, true), "{}", late.head);
     assert_eq!(late.text(), "too many logins at once; try again\n");
+    assert!(
+        late.head.starts_with("HTTP/1.1 503 Service Unavailable: too many logins at once; try again\r\n"),
+        "{}",
+        late.head
+    );
     let reader = "Cookie: vmware_soap_session=reader\n";
     for (method, status) in [("GET", 200), ("PUT", 403), ("POST", 403), ("DELETE", 403)] {
         let answer = server.ask_as(&format!("{method} {}\nContent-Length: 1", url("file")), reader, b"y").await;

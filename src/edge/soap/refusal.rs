@@ -20,7 +20,7 @@ pub enum Refusal {
         reason: String,
     },
     /// There is no such method, or not on this object.
-    #[error("{receiver} has no method {method}")]
+    #[error("this server does not offer {method} of {}", receiver.kind)]
     MethodNotFound {
         /// The object it was called on.
         receiver: MoRef,

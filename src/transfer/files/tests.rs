@@ -263,6 +263,21 @@ async fn what_a_lease_holds_is_not_changed_and_what_an_import_holds_is_not_read(
 }
 
 #[tokio::test]
+async fn a_directory_without_a_parent_names_the_parent() {
+    let bench = Bench::new();
+    let refused = bench.files.make_directory(&at("[ds] a/b"), false).await;
+    let missing = |path: &str| Err(Fault::FileNotFound { file: path.into() });
+    assert_eq!(refused, missing("[ds] a"));
+    bench.files.write(&at("[ds] file"), None, body(b"x")).await.unwrap();
+    assert_eq!(bench.files.rename(&at("[ds] file"), &at("[ds] a/file"), false).await, missing("[ds] a"));
+    assert_eq!(bench.files.copy(&at("[ds] file"), &at("[second] a/file"), false).await, missing("[second] a"));
+    assert_eq!(bench.files.copy(&at("[ds] none"), &at("[ds] copy"), false).await, missing("[ds] none"));
+    bench.files.make_directory(&at("[ds] a/b"), true).await.unwrap();
+    let again = bench.files.make_directory(&at("[ds] a/b"), false).await;
+    assert_eq!(again, Err(Fault::FileAlreadyExists { file: "[ds] a/b".into() }));
+}
+
+#[tokio::test]
 async fn what_a_machine_uses_is_read_and_only_its_keeper_changes_it() {
     let bench = Bench::new();
     for path in ["[ds] vm/disk", "[ds] vm/beside", "[ds] other"] {

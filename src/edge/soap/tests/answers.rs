@@ -83,6 +83,8 @@ async fn what_does_not_exist_gets_its_fault() {
     let stage = Stage::new().await;
     let client = stage.client("admin").await;
     assert_eq!(client.refused("Frobnicate", "VirtualMachine", "vm-1", "").await, "MethodNotFound");
+    let (_, _, body) = stage.post(&client.cookie, &call("CloneVM_Task", "VirtualMachine", "vm-1", "")).await;
+    assert!(body.contains("this server does not offer CloneVM_Task of VirtualMachine"), "{body}");
     assert_eq!(client.refused("ExportVm", "Folder", "group-v3", "").await, "MethodNotFound");
     assert_eq!(client.refused("ExportVm", "VirtualMachine", "vm-99", "").await, "ManagedObjectNotFound");
     assert_eq!(client.refused("HttpNfcLeaseComplete", "HttpNfcLease", "lease-0", "").await, "ManagedObjectNotFound");
