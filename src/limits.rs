@@ -41,6 +41,8 @@ pub const PART_WALK_DEPTH: usize = 32;
 pub const NAME_BYTES: usize = 255;
 
 // ---------------------------------------------------------------- wire: HTTP
+/// Longest text behind the status code of an answer: a line of a terminal or two, which is what clients show of a refusal.
+pub const REASON_PHRASE_BYTES: usize = 200;
 /// Longest request head on the data plane; real clients send under 1 KiB, cookies included.
 pub const HEAD_BYTES: usize = 16 * 1024;
 /// Most header fields in a request head.

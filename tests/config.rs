@@ -136,7 +136,7 @@ const BAD: &[(&str, &[&str])] = &[
             "8:18: `idle_timeout_s` is a float, not a whole number; write a whole number",
             "9:24: `min_rate_bytes_per_s = -1` is out of range; choose a number from 0 to 9223372036854775807",
             "10:11: `renewal` cannot be \"byte\"; choose one of client, bytes, either (did you mean `bytes`?)",
-            "11:12: `checksum` cannot be \"md5\"; choose one of sha1, sha256, none",
+            "11:12: `checksum` cannot be \"md5\"; choose one of sha1, sha256, both, none",
             "12:1: unknown key `certificate` in [lease]; it belongs in [tls]",
         ],
     ),

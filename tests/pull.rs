@@ -286,6 +286,35 @@ fn private_addresses_are_not_reached_without_leave() {
 }
 
 #[test]
+fn where_sha1_is_not_relied_on_its_pins_are_refused_and_nothing_shown_is_one() {
+    let more = "[pull]\nallow = [\"127.0.0.0/8\"]\nsha1_pins = false\n";
+    let (home, origin) = (Home::new(&Config { more, ..Config::default() }), Origin::start());
+    let server = home.start();
+    let disk = disks::disk(3, 12);
+    let tls = origin.over_tls(&origin.put("/disk.vmdk", Reply::File(disk.stream.clone())));
+    let lease = import(&server, &[3]);
+    let pinned = |thumbprint: &str| with(file(&lease, 0, &tls), &json!({ "sslThumbprint": thumbprint }));
+
+    let files = json!({ "files": [pinned(&origin.sha1_thumbprint())] });
+    for call in ["pull", "probe"] {
+        let (status, answer) = server.call("POST", &format!("/leases/{}/{call}", lease.id), Some(&files)).unwrap();
+        assert_eq!((status, &answer["invalidProperty"]), (400, &json!("files[0].sslThumbprint")), "{answer}");
+        assert!(answer["reason"].as_str().unwrap().contains("[pull] sha1_pins"), "{answer}");
+    }
+    assert!(origin.requests().is_empty(), "{:?}", origin.requests());
+
+    // What is shown of an unknown certificate is what can be pinned.
+    let shown = fault(&server, &lease, &[file(&lease, 0, &tls)]);
+    assert_eq!(shown["fault"], "SslVerifyFault");
+    let shown = shown["thumbprint"].as_str().unwrap();
+    assert_eq!(shown.to_lowercase().replace(':', ""), origin.sha256_digits());
+    let info = ended(&server, &pull(&server, &lease, &[pinned(shown)]));
+    assert_eq!(info["state"], "success", "{info}");
+    server.must("POST", &format!("/leases/{}/complete", lease.id), None);
+    assert_stored(&home, 0, &disk);
+}
+
+#[test]
 fn probes_say_who_answers() {
     let (home, origin) = (home(), Origin::start());
     let server = home.start();

@@ -7,7 +7,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::HeaderMap;
 use futures_util::FutureExt;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
@@ -16,8 +15,9 @@ use super::config::{self, Resolved};
 use super::wiring::{StartError, io, wall_clock_ms};
 use crate::disk::{Datastores, Place, Space};
 use crate::edge::admin::{Token, Urls};
-use crate::edge::folder::{Folder, FolderMetrics, Visitor};
+use crate::edge::folder::{Folder, FolderMetrics};
 use crate::edge::soap::describe::places::DATACENTER_NAME;
+use crate::edge::soap::disks::users as users_of;
 use crate::edge::soap::sessions::{Role, Sessions};
 use crate::edge::soap::{Desk, Settings};
 use crate::edge::users::{Secret, User, Users};
@@ -77,14 +77,14 @@ pub async fn open(config: &Resolved, parts: Parts) -> Result<Arc<Desk>, StartErr
             let password = Zeroizing::new(password);
             async move {
                 match administrator {
-                    true => Some(Role::Admin),
-                    false => users.verify(&name, &password).await.ok().map(|user| user.role),
+                    true => Ok(Role::Admin),
+                    false => users.verify(&name, &password).await.map(|user| user.role),
                 }
             }
             .boxed()
         }),
         urls: parts.urls,
-        files: Files::new(parts.space, Arc::new(parts.leases.clone())),
+        files: Files::new(parts.space, Arc::new(parts.leases.clone())).used_by(users_of(&parts.inventory)),
         settings,
         results: Default::default(),
         throttle: Default::default(),
@@ -120,14 +120,9 @@ async fn finish(desk: &Desk, machine: Machine) -> Result<(), Fault> {
     desk.finish_disks(&machine).await
 }
 
-/// `/folder` for everybody who is logged in.
+/// `/folder` for the users of the vSphere API.
 pub fn folder(desk: &Arc<Desk>, metrics: FolderMetrics) -> Folder {
-    let sessions = desk.sessions.clone();
-    let gate = move |headers: &HeaderMap| {
-        let session = sessions.of(headers)?;
-        Some(Visitor { name: session.user.clone(), may_write: session.role >= Role::Operator })
-    };
-    Folder { files: desk.files.clone(), gate: Arc::new(gate), datacenter: DATACENTER_NAME.into(), metrics }
+    Folder { files: desk.files.clone(), gate: desk.clone(), datacenter: DATACENTER_NAME.into(), metrics }
 }
 
 /// The users of the configuration. Plain passwords are hashed, which takes its time.

@@ -345,6 +345,7 @@ fn start_leases(
     let checksum_type = match lease.checksum {
         config::Checksum::Sha1 => ChecksumType::Sha1,
         config::Checksum::Sha256 => ChecksumType::Sha256,
+        config::Checksum::Both => ChecksumType::Both,
         config::Checksum::None => ChecksumType::None,
     };
     let max_rate_bytes_per_s = lease.max_rate_bytes_per_s;
@@ -361,6 +362,9 @@ fn allowed(config: &Resolved) -> Result<Allowed, StartError> {
     let mut allowed = Allowed::default();
     for entry in &config.pull.allow {
         allowed.add(entry).map_err(|reason| StartError::Configuration(format!("[pull] allow: {entry}: {reason}")))?;
+    }
+    if !config.pull.sha1_pins {
+        allowed.refuse_sha1_pins();
     }
     Ok(allowed)
 }

@@ -103,7 +103,7 @@ impl Folder {
         match (&head.method, target) {
             (&Method::PUT | &Method::POST, Target::Object(at)) => self.store(head, &at, &visitor, body).await,
             (&Method::DELETE, Target::Object(at)) => read(self.delete(head, &at, &visitor).await),
-            (&Method::GET | &Method::HEAD, Target::Object(at)) => read(self.show(head, &at).await),
+            (&Method::GET | &Method::HEAD, Target::Object(at)) => read(self.show(head, &at, visitor).await),
             (&Method::GET | &Method::HEAD, target) => read(self.contents(&target).await),
             _ => Err((Refusal::new(405, "a datacenter or datastore can only be looked at"), Some(Unread::All(body)))),
         }
@@ -116,8 +116,7 @@ impl Folder {
             Method::PUT | Method::POST | Method::DELETE => true,
             _ => return Err(Refusal::new(405, "GET, HEAD, PUT, POST and DELETE are understood")),
         };
-        let visitor = self.gate.visitor(head).await;
-        let visitor = visitor.ok_or_else(|| Refusal::new(401, "log in first: a session cookie or HTTP Basic"))?;
+        let visitor = self.gate.visitor(head).await.map_err(rescue::login)?;
         let target = Target::of(&head.uri, &self.datacenter)?;
         if writes && !visitor.may_write {
             return Err(Refusal::new(403, format!("{} may only read", visitor.name)));
@@ -129,7 +128,7 @@ impl Folder {
         Ok((visitor, target))
     }
 
-    async fn show(&self, head: &Parts, at: &DatastorePath) -> Result<Response, Refusal> {
+    async fn show(&self, head: &Parts, at: &DatastorePath, visitor: Visitor) -> Result<Response, Refusal> {
         let seen = match at.is_root() {
             true => EntryKind::Directory,
             false => self.files.stat(at).await.map_err(refused)?.kind,
@@ -138,12 +137,12 @@ impl Folder {
             EntryKind::Directory => self.contents(&Target::Object(at.clone())).await,
             EntryKind::File => {
                 let reading = self.files.open_read(at).await.map_err(refused)?;
-                Ok(self.send(head, reading))
+                Ok(self.send(head, reading, visitor))
             }
         }
     }
 
-    fn send(&self, head: &Parts, reading: Reading) -> Response {
+    fn send(&self, head: &Parts, reading: Reading, visitor: Visitor) -> Response {
         let field = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
         let entry = reading.entry.clone();
         let etag = respond::etag(&entry);
@@ -164,6 +163,7 @@ impl Folder {
             false => {
                 let sent = self.metrics.sent_bytes.clone();
                 let count = move |piece: &Result<bytes::Bytes, Fault>| {
+                    let _here = &visitor;
                     sent.inc_by(piece.as_ref().map_or(0, |piece| piece.len() as u64));
                 };
                 Body::from_stream(reading.stream(range.clone()).inspect(count))

@@ -7,6 +7,7 @@ pub mod soap;
 
 pub use soap::localized;
 
+use super::users::LoginRefused;
 use crate::lease::{Denied, Fault};
 use crate::transfer::{DiskError, TransferError};
 use crate::wire::http::HeadError;
@@ -72,6 +73,14 @@ pub fn transfer(error: &TransferError) -> Refusal {
             Refusal::new(status, format!("storage of {object} cannot be used; the server's log says why"))
         }
         _ => Refusal::new(status, error.to_string()),
+    }
+}
+
+/// The answer of `/folder` to a request of nobody known, or of somebody who cannot be made sure of now.
+pub fn login(refused: LoginRefused) -> Refusal {
+    match refused {
+        LoginRefused::Wrong => Refusal::new(401, "log in first: a session cookie or HTTP Basic"),
+        LoginRefused::Busy => Refusal::new(503, refused.to_string()),
     }
 }
 

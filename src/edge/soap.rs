@@ -22,6 +22,7 @@ pub mod sessions;
 pub mod settle;
 pub mod throttle;
 pub mod views;
+mod visitors;
 pub mod walk;
 pub mod world;
 
@@ -45,7 +46,7 @@ use self::sessions::{COOKIE, Sessions};
 use self::throttle::Throttle;
 use super::admin::Urls;
 use super::rescue;
-use super::users::Role;
+use super::users::{LoginRefused, Role};
 use crate::inventory::Inventory;
 use crate::lease::Leases;
 use crate::limits::{
@@ -79,7 +80,7 @@ pub struct Desk {
 }
 
 /// Checks a name and a password.
-pub type Login = Arc<dyn Fn(String, String) -> BoxFuture<'static, Option<Role>> + Send + Sync>;
+pub type Login = Arc<dyn Fn(String, String) -> BoxFuture<'static, Result<Role, LoginRefused>> + Send + Sync>;
 
 /// What is shown of the server.
 #[derive(Debug, Clone)]

@@ -152,6 +152,11 @@ impl Inventory {
         self.see(|roster| roster.machines().find(|machine| machine.name == name).cloned())
     }
 
+    /// What machines have stored at a path or below it, each with the name of the machine.
+    pub fn stored_at(&self, datastore: &str, path: &str) -> Vec<(String, Target)> {
+        self.see(|roster| roster.stored_at(datastore, path))
+    }
+
     /// Every vApp, in the order of the configuration.
     pub fn vapps(&self) -> Vec<VApp> {
         self.see(|roster| roster.vapps.clone())

@@ -250,6 +250,12 @@ impl Machine {
         controllers
     }
 
+    /// What it has stored: its disks and the images in its CD drives.
+    pub(super) fn objects(&self) -> impl Iterator<Item = &Target> {
+        let images = self.cdroms.iter().filter_map(|cdrom| cdrom.target.as_ref());
+        self.disks.iter().map(|disk| &disk.target).chain(images)
+    }
+
     /// Every taken place.
     pub(super) fn occupied(&self) -> impl Iterator<Item = (Controller, u32)> {
         let disks = self.disks.iter().map(|disk| (disk.controller, disk.unit));

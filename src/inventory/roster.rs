@@ -9,6 +9,7 @@ use super::machine::{Edit, Machine, NewMachine, Origin, VApp};
 use super::store::{StoreError, Stored, Write};
 use crate::lease::{Fault, LeaseId, Target};
 use crate::limits::MACHINES;
+use crate::wire::datastore_path::is_within;
 
 /// Every machine by its number, and what is about to become one.
 #[derive(Debug, Default)]
@@ -172,6 +173,21 @@ impl Roster {
         let mut others = self.everybody().filter(|other| other.id != *id);
         let owner = others.find(|other| other.disks.iter().any(|disk| same_place(&disk.target, target)))?;
         Some(&owner.name)
+    }
+
+    /// What machines have stored at a path or below it, each with the name of the machine. The file that describes a disk counts as
+    /// the disk.
+    pub(super) fn stored_at(&self, datastore: &str, path: &str) -> Vec<(String, Target)> {
+        let is_at = |target: &Target| {
+            let described = target.path.strip_suffix("-flat.vmdk");
+            let describes = described.is_some_and(|stem| path.strip_suffix(".vmdk") == Some(stem));
+            target.datastore == datastore && (is_within(&target.path, path) || describes)
+        };
+        let of = |machine: &Machine| {
+            let objects = machine.objects().filter(|target| is_at(target));
+            objects.map(|target| (machine.name.clone(), target.clone())).collect::<Vec<_>>()
+        };
+        self.everybody().flat_map(of).collect()
     }
 
     fn everybody(&self) -> impl Iterator<Item = &Machine> {

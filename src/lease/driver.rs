@@ -44,7 +44,7 @@ use crate::limits::{LEASE_BATCH, LEASE_NEWS, LEASE_REQUESTS, PROBES_AT_ONCE};
 pub struct Settings {
     /// Deadlines of every lease.
     pub timeouts: Timeouts,
-    /// Checksum of the manifest unless a client chooses another.
+    /// What is computed for the manifest unless a client chooses another.
     pub checksum_type: ChecksumType,
     /// Most bytes per second of a lease that was given no limit of its own; 0 is none.
     pub max_rate_bytes_per_s: u64,

@@ -37,7 +37,7 @@ pub struct Grant {
     pub purpose: Purpose,
     /// Size of the disk; 0 when nobody knows it yet (verbatim import without a size).
     pub capacity_bytes: u64,
-    /// Algorithm of the checksum the manifest wants.
+    /// What the manifest wants computed.
     pub checksum_type: ChecksumType,
     /// Most bytes per second of all transfers of the lease together; 0 is no limit.
     pub max_rate_bytes_per_s: u64,
@@ -221,7 +221,7 @@ pub struct Partial {
 pub struct Delivery {
     /// Length of the stream that crossed the wire.
     pub stream_bytes: u64,
-    /// Algorithm of `checksum`.
+    /// Algorithm of `checksum`; never [`ChecksumType::Both`].
     pub checksum_type: ChecksumType,
     /// Lower-case hex digest of the stream that crossed the wire; empty for [`ChecksumType::None`].
     pub checksum: String,

@@ -19,7 +19,7 @@ pub struct ManifestEntry {
     pub sha1: String,
     /// Checksum of the stream in lower-case hex; empty when none was computed.
     pub checksum: String,
-    /// Its algorithm.
+    /// Its algorithm; never [`ChecksumType::Both`].
     pub checksum_type: ChecksumType,
     /// Length of the stream in bytes.
     pub size: u64,

@@ -93,7 +93,7 @@ pub struct LeaseSpec {
     pub max_rate_bytes_per_s: Option<u64>,
 }
 
-/// Checksum of a manifest entry; the API knows the first two, the configuration all three.
+/// What is computed of a stream for its manifest entry. A client can choose the first two, the configuration any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
 #[serde(rename_all = "lowercase")]
 pub enum ChecksumType {
@@ -102,8 +102,28 @@ pub enum ChecksumType {
     Sha1,
     /// Chosen by `SetManifestChecksumType`.
     Sha256,
+    /// SHA-256 as the checksum, and SHA-1 in the field that has always been there: for clients of both kinds, at the cost of both.
+    Both,
     /// Nobody will read one: it would cost several times what moving the bytes costs.
     None,
+}
+
+impl ChecksumType {
+    /// The algorithm of the `checksum` that comes of it.
+    pub fn reported(self) -> Self {
+        match self {
+            ChecksumType::Both => ChecksumType::Sha256,
+            other => other,
+        }
+    }
+
+    /// What is computed when a client asks for `asked` where the configuration wants `self`: what it asks for is never less.
+    pub(super) fn with(self, asked: Self) -> Self {
+        match (self, asked) {
+            (ChecksumType::Both, ChecksumType::Sha256) => ChecksumType::Both,
+            (_, asked) => asked,
+        }
+    }
 }
 
 fn yes() -> bool {

@@ -383,8 +383,8 @@ impl Lease {
                 .ok_or_else(|| Refusal::UnknownKey { key: key.clone() })?;
             chosen.push((disk, checksum_type(value)?));
         }
-        for (disk, checksum_type) in chosen {
-            devices[disk].checksum_type = checksum_type;
+        for (disk, asked) in chosen {
+            devices[disk].checksum_type = devices[disk].checksum_type.with(asked);
         }
         Ok(())
     }

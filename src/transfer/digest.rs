@@ -1,4 +1,4 @@
-//! The digest of a stream, computed on the crew so that hashing never holds a data thread.
+//! The digests of a stream, computed on the crew so that hashing never holds a data thread.
 //!
 //! Pieces are hashed strictly in order; one piece at a time is on a worker, while the stream already fetches the next. The
 //! algorithms are those of AWS-LC: on processors without instructions for SHA the portable ones take three times as long.
@@ -11,7 +11,7 @@ use super::crew::Crew;
 use super::error::TransferError;
 use crate::lease::ChecksumType;
 
-/// Running digest of one stream.
+/// Running digest of one stream, or two of them.
 pub struct Digest {
     crew: Crew,
     // Absent only while a worker holds it; a worker that fails ends the stream.
@@ -20,17 +20,32 @@ pub struct Digest {
 }
 
 enum State {
-    Running(Box<Context>),
+    Running {
+        checksum: Box<Context>,
+        /// Beside a checksum of another kind.
+        sha1: Option<Box<Context>>,
+    },
     /// Nothing is computed.
     Unwanted,
+}
+
+/// What is known of a whole stream, in lower-case hex.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Digests {
+    /// The checksum of the type that was wanted; empty when none was.
+    pub checksum: String,
+    /// SHA-1, if that was computed, as the checksum or beside it.
+    pub sha1: Option<String>,
 }
 
 impl Digest {
     /// Starts a digest of the given type.
     pub fn new(kind: ChecksumType, crew: Crew) -> Digest {
+        let new = |algorithm| Box::new(Context::new(algorithm));
         let state = match kind {
-            ChecksumType::Sha1 => State::Running(Box::new(Context::new(&SHA1_FOR_LEGACY_USE_ONLY))),
-            ChecksumType::Sha256 => State::Running(Box::new(Context::new(&SHA256))),
+            ChecksumType::Sha1 => State::Running { checksum: new(&SHA1_FOR_LEGACY_USE_ONLY), sha1: None },
+            ChecksumType::Sha256 => State::Running { checksum: new(&SHA256), sha1: None },
+            ChecksumType::Both => State::Running { checksum: new(&SHA256), sha1: Some(new(&SHA1_FOR_LEGACY_USE_ONLY)) },
             ChecksumType::None => State::Unwanted,
         };
         Digest { crew, state: Some(state), hashed_bytes: 0 }
@@ -49,8 +64,10 @@ impl Digest {
         let (state, piece) = self
             .crew
             .run_brief(move |_| {
-                if let State::Running(hash) = &mut state {
-                    hash.update(piece.as_ref());
+                if let State::Running { checksum, sha1 } = &mut state {
+                    for hash in std::iter::once(checksum).chain(sha1) {
+                        hash.update(piece.as_ref());
+                    }
                 }
                 (state, piece)
             })
@@ -69,15 +86,18 @@ impl Digest {
         self.hashed_bytes
     }
 
-    /// The digest as lower-case hex; empty when it is not wanted.
+    /// The digests of all that was shown.
     ///
     /// # Errors
     /// [`TransferError::CrewGone`] when a worker had failed.
-    pub fn finish(self) -> Result<String, TransferError> {
-        Ok(match self.state.ok_or(TransferError::CrewGone)? {
-            State::Running(hash) => hex(hash.finish().as_ref()),
-            State::Unwanted => String::new(),
-        })
+    pub fn finish(self) -> Result<Digests, TransferError> {
+        let State::Running { checksum, sha1 } = self.state.ok_or(TransferError::CrewGone)? else {
+            return Ok(Digests::default());
+        };
+        let is_sha1 = *checksum.algorithm() == SHA1_FOR_LEGACY_USE_ONLY;
+        let checksum = hex(checksum.finish().as_ref());
+        let sha1 = sha1.map(|hash| hex(hash.finish().as_ref())).or_else(|| is_sha1.then(|| checksum.clone()));
+        Ok(Digests { checksum, sha1 })
     }
 }
 
@@ -101,9 +121,19 @@ mod tests {
         digest.update(b"abc".to_vec()).await.unwrap();
         digest.update(b"dbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq".to_vec()).await.unwrap();
         assert_eq!(digest.hashed_bytes(), 56);
-        assert_eq!(digest.finish().unwrap(), "84983e441c3bd26ebaae4aa1f95129e5e54670f1");
-        let mut digest = Digest::new(ChecksumType::Sha256, crew);
-        digest.update(b"abc".to_vec()).await.unwrap();
-        assert_eq!(digest.finish().unwrap(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        let sha1 = "84983e441c3bd26ebaae4aa1f95129e5e54670f1";
+        assert_eq!(digest.finish().unwrap(), Digests { checksum: sha1.into(), sha1: Some(sha1.into()) });
+        let sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        for (kind, checksum, sha1) in [
+            (ChecksumType::Sha256, sha256, None),
+            (ChecksumType::Both, sha256, Some("a9993e364706816aba3e25717850c26c9cd0d89d")),
+            (ChecksumType::None, "", None),
+        ] {
+            let mut digest = Digest::new(kind, crew.clone());
+            digest.update(b"a".to_vec()).await.unwrap();
+            digest.update(b"bc".to_vec()).await.unwrap();
+            let expected = Digests { checksum: checksum.into(), sha1: sha1.map(str::to_owned) };
+            assert_eq!(digest.finish().unwrap(), expected, "{kind:?}");
+        }
     }
 }

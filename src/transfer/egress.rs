@@ -8,6 +8,7 @@ mod verbatim;
 
 use std::ops::Range;
 
+use super::digest::Digests;
 use super::dock::{Dock, open_source, storage};
 use super::error::TransferError;
 use super::pace::Pace;
@@ -68,7 +69,7 @@ struct Sent {
     stream_bytes: u64,
     populated_bytes: u64,
     trail: Trail,
-    checksum: String,
+    digests: Digests,
 }
 
 impl<E: Engine> Plan<E> {
@@ -187,8 +188,8 @@ pub async fn egress<E: Engine, O: Outlet<E>>(
         Ok(sent) => {
             let receipt = Receipt {
                 stream_bytes: sent.stream_bytes,
-                checksum_type: grant.checksum_type,
-                checksum: sent.checksum,
+                checksum_type: grant.checksum_type.reported(),
+                digests: sent.digests,
                 capacity_bytes: plan.capacity_bytes,
                 populated_bytes: sent.populated_bytes,
                 trail: sent.trail,

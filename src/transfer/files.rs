@@ -9,14 +9,15 @@
 //!   read    ─► one descriptor: what was announced is what is sent, whatever takes the name meanwhile
 //! ```
 //!
-//! Guarantees: nothing half-written is found under a final name; what a running lease holds is not changed, and what an import holds
-//! is not read; two changes of one file do not meet. Calls on a disk wait on threads of their own, a bounded number of them.
+//! Guarantees: nothing half-written is found under a final name; what a running lease holds or a machine uses is not changed, and
+//! what an import holds is not read; two changes of one file do not meet. Calls on a disk wait on threads of their own, a bounded number of them.
 
 mod claims;
 mod copying;
 mod fault;
 mod reading;
 mod search;
+mod usage;
 mod writing;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use self::reading::Reading;
 pub use self::search::{Found, FoundKind, SearchSpec, Searched};
+pub use self::usage::{Used, Users};
 pub use self::writing::{Unwritten, Written};
 pub use crate::disk::{EntryKind, Volume};
 
@@ -39,7 +41,11 @@ use crate::wire::datastore_path::{DatastorePath, DatastorePathError};
 
 /// The files of all datastores. Clones share limits and claims.
 #[derive(Clone)]
-pub struct Files(Arc<Inner>);
+pub struct Files {
+    inner: Arc<Inner>,
+    /// Whom to ask before something is changed.
+    users: Option<Users>,
+}
 
 struct Inner {
     space: Arc<Datastores>,
@@ -87,7 +93,7 @@ enum Wish {
 impl Files {
     /// The files of `space`; `holdings` knows which of them leases are working on.
     pub fn new(space: Arc<Datastores>, holdings: Arc<dyn Holdings>) -> Files {
-        Files(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             space,
             holdings,
             pool: Pool::new(FILE_BUFFERS),
@@ -95,7 +101,8 @@ impl Files {
             calls: Arc::new(Semaphore::new(FILE_CALLS)),
             transfers: Arc::new(Semaphore::new(FILE_TRANSFERS)),
             next_tag: AtomicU64::new(0),
-        }))
+        });
+        Files { inner, users: None }
     }
 
     /// Every datastore with its size and what is free.
@@ -142,22 +149,22 @@ impl Files {
     /// Makes a directory, with `parents` those above it as well.
     ///
     /// # Errors
-    /// `FileAlreadyExists` whatever has the name; `FileNotFound` without its parent.
+    /// `FileAlreadyExists` whatever has the name; `FileNotFound`, naming its parent, without that.
     pub async fn make_directory(&self, at: &DatastorePath, parents: bool) -> Result<(), Fault> {
         let place = named(at)?;
-        self.call(at.datastore(), move |space| {
+        let made = self.call(at.datastore(), move |space| {
             if parents {
                 space.make_parents(&place)?;
             }
             space.make_directory(&place)
-        })
-        .await
+        });
+        made.await.map_err(|fault| parent_is_missing(fault, at))
     }
 
     /// Removes a file or directory.
     ///
     /// # Errors
-    /// `FileLocked` when a lease or another change holds it or something in it; `CannotDeleteFile` for a directory that is not empty
+    /// `FileLocked` when a lease, a machine or another change holds it or something in it; `CannotDeleteFile` for a directory that is not empty
     /// unless all of it is asked for.
     pub async fn remove(&self, at: &DatastorePath, removal: Removal) -> Result<(), Fault> {
         let place = named(at)?;
@@ -177,7 +184,7 @@ impl Files {
 
     /// Waits its turn to move bytes, but not for ever.
     async fn transfer(&self) -> Result<OwnedSemaphorePermit, Fault> {
-        let turn = self.0.transfers.clone().acquire_owned();
+        let turn = self.inner.transfers.clone().acquire_owned();
         match tokio::time::timeout(Duration::from_millis(FILE_WAIT_MS), turn).await {
             Ok(permit) => permit.map_err(|_| ending()),
             Err(_) => Err(Fault::InsufficientResourcesFault {
@@ -187,16 +194,20 @@ impl Files {
     }
 
     fn claim(&self, places: &[&Place]) -> Result<Claim, Fault> {
-        Claims::claim(&self.0.claims, places)
+        Claims::claim(&self.inner.claims, places)
     }
 
     /// A tag for a part file. No lease has it, so that the sweep at the next start takes what a crash leaves.
     fn tag(&self) -> String {
-        format!("folder-{}", self.0.next_tag.fetch_add(1, Ordering::Relaxed))
+        format!("folder-{}", self.inner.next_tag.fetch_add(1, Ordering::Relaxed))
     }
 
     async fn check(&self, place: &Place, wish: Wish) -> Result<(), Fault> {
-        self.0.check(place, wish).await
+        self.inner.check(place, wish).await?;
+        match wish {
+            Wish::Read => Ok(()),
+            Wish::Change => self.check_unused(place).await,
+        }
     }
 
     /// Runs a call that may wait for a disk.
@@ -214,8 +225,8 @@ impl Files {
         &self,
         call: impl FnOnce(&Datastores) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
-        let turn = self.0.calls.clone().acquire_owned().await.map_err(|_| ending())?;
-        let space = self.0.space.clone();
+        let turn = self.inner.calls.clone().acquire_owned().await.map_err(|_| ending())?;
+        let space = self.inner.space.clone();
         let called = tokio::task::spawn_blocking(move || {
             let result = call(&space);
             drop(turn);
@@ -286,6 +297,16 @@ fn file_entry(at: &DatastorePath, entry: Entry) -> Option<FileEntry> {
 fn seen(path: DatastorePath, entry: Entry) -> FileEntry {
     let Entry { name: _, kind, length_bytes, populated_bytes, modified_ms, stamp } = entry;
     FileEntry { path, kind, size_bytes: length_bytes, populated_bytes, modified_ms, stamp }
+}
+
+/// What is to be made cannot be what is missing.
+fn parent_is_missing(fault: Fault, made: &DatastorePath) -> Fault {
+    match (fault, made.parent()) {
+        (Fault::FileNotFound { file }, Some(parent)) if file == made.to_string() => {
+            Fault::FileNotFound { file: parent.to_string() }
+        }
+        (fault, _) => fault,
+    }
 }
 
 fn too_many(at: &DatastorePath) -> Fault {

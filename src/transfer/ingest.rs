@@ -19,6 +19,7 @@ mod verbatim;
 use checkpoint::Checkpoints;
 
 use super::budget::Reservation;
+use super::digest::Digests;
 use super::dock::{Dock, storage};
 use super::error::TransferError;
 use super::pace::Pace;
@@ -94,8 +95,8 @@ struct Moved {
     end_bytes: u64,
     populated_bytes: u64,
     trail: Trail,
-    /// Digest of the stream; absent when only a part of it has come.
-    result: Result<Option<String>, TransferError>,
+    /// Digests of the stream; absent when only a part of it has come.
+    result: Result<Option<Digests>, TransferError>,
 }
 
 /// A buffer filled from an inlet, and why filling stopped early if it did.
@@ -283,7 +284,7 @@ async fn conclude<E: Engine>(
         let length_bytes = announced(run.grant, upload);
         return Ok(Landed::Part(Partial { offset_bytes: moved.end_bytes, length_bytes }));
     }
-    let Some(checksum) = moved.result? else {
+    let Some(digests) = moved.result? else {
         return Err(TransferError::Disconnected { offset_bytes: moved.end_bytes });
     };
     run.dock.engine.sync(run.file).await.map_err(|error| storage(run.place, error))?;
@@ -297,8 +298,8 @@ async fn conclude<E: Engine>(
     }
     let receipt = Receipt {
         stream_bytes: moved.end_bytes,
-        checksum_type: run.grant.checksum_type,
-        checksum,
+        checksum_type: run.grant.checksum_type.reported(),
+        digests,
         capacity_bytes: run.disk_bytes.max(if run.grant.disk.disk { 0 } else { moved.end_bytes }),
         populated_bytes: populated(run, moved.populated_bytes)?,
         trail: moved.trail,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::digest::Digests;
 use super::way::Trail;
 use crate::lease::{ChecksumType, Delivery};
 
@@ -10,10 +11,10 @@ use crate::lease::{ChecksumType, Delivery};
 pub struct Receipt {
     /// Length of the stream that crossed the wire.
     pub stream_bytes: u64,
-    /// Algorithm of `checksum`.
+    /// Algorithm of the checksum.
     pub checksum_type: ChecksumType,
-    /// Lower-case hex digest of the stream; empty when none was wanted.
-    pub checksum: String,
+    /// Digests of the stream.
+    pub digests: Digests,
     /// Size of the disk (for a verbatim file that is no disk: its length).
     pub capacity_bytes: u64,
     /// Bytes of the disk that hold data.
@@ -28,8 +29,8 @@ impl Receipt {
         Delivery {
             stream_bytes: self.stream_bytes,
             checksum_type: self.checksum_type,
-            checksum: self.checksum.clone(),
-            sha1: (self.checksum_type == ChecksumType::Sha1).then(|| self.checksum.clone()),
+            checksum: self.digests.checksum.clone(),
+            sha1: self.digests.sha1.clone(),
             capacity_bytes: self.capacity_bytes,
             populated_bytes: self.populated_bytes,
         }
@@ -38,14 +39,13 @@ impl Receipt {
 
 impl fmt::Display for Receipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.checksum_type {
-            ChecksumType::Sha1 => "sha1",
-            ChecksumType::Sha256 => "sha256",
-            ChecksumType::None => "no checksum",
-        };
+        let Digests { checksum, sha1 } = &self.digests;
         write!(f, "{} bytes", self.stream_bytes)?;
-        if !self.checksum.is_empty() {
-            write!(f, ", {kind} {}", self.checksum)?;
+        if let Some(sha1) = sha1 {
+            write!(f, ", sha1 {sha1}")?;
+        }
+        if self.checksum_type == ChecksumType::Sha256 {
+            write!(f, ", sha256 {checksum}")?;
         }
         write!(f, ", {} bytes populated, {} spliced", self.populated_bytes, self.trail.spliced_bytes)
     }

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use super::percent;
 use crate::limits::{NAME_BYTES, TARGET_PATH_BYTES};
 
 /// A file or directory of a datastore.
@@ -85,11 +86,12 @@ impl DatastorePath {
     pub fn from_url(datastore: &str, encoded_path: &str) -> Result<DatastorePath, DatastorePathError> {
         // Judged before it is decoded: an encoded slash must not pass as one component, nor a `%2e%2e` as a harmless one.
         for component in encoded_path.split('/') {
-            if percent_decode(component)?.contains('/') {
+            if percent::decode(component).ok_or(DatastorePathError::Escape)?.contains('/') {
                 return Err(DatastorePathError::Component);
             }
         }
-        DatastorePath::new(datastore, &percent_decode(encoded_path)?)
+        let path = percent::decode(encoded_path).ok_or(DatastorePathError::Escape)?;
+        DatastorePath::new(datastore, &path)
     }
 
     /// Name of the datastore.
@@ -135,7 +137,7 @@ impl DatastorePath {
 
     /// The path for a URL, percent-encoded.
     pub fn url_path(&self) -> String {
-        self.path.split('/').map(percent_encode).collect::<Vec<_>>().join("/")
+        self.path.split('/').map(percent::encode).collect::<Vec<_>>().join("/")
     }
 }
 
@@ -154,44 +156,6 @@ pub fn is_within(path: &str, ancestor: &str) -> bool {
         Some(rest) => rest.is_empty() || ancestor.is_empty() || rest.starts_with('/'),
         None => false,
     }
-}
-
-/// Undoes percent escapes, once.
-///
-/// # Errors
-/// [`DatastorePathError::Escape`].
-pub fn percent_decode(text: &str) -> Result<String, DatastorePathError> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        bytes.push(match (first, tail) {
-            (b'%', [high, low, tail @ ..]) => {
-                rest = tail;
-                hex_digit(*high)? << 4 | hex_digit(*low)?
-            }
-            (b'%', _) => return Err(DatastorePathError::Escape),
-            (byte, _) => *byte,
-        });
-    }
-    String::from_utf8(bytes).map_err(|_| DatastorePathError::Escape)
-}
-
-/// Escapes whatever is not plain in a path component or the value of a query.
-pub fn percent_encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            plain if plain.is_ascii_alphanumeric() || b"-._~".contains(&plain) => encoded.push(char::from(plain)),
-            other => encoded.push_str(&format!("%{other:02X}")),
-        }
-    }
-    encoded
-}
-
-fn hex_digit(digit: u8) -> Result<u8, DatastorePathError> {
-    // A hexadecimal digit is below 16.
-    char::from(digit).to_digit(16).map(|value| value as u8).ok_or(DatastorePathError::Escape)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub mod datastore_path;
 pub mod http;
 pub mod nfc;
 pub mod ovf;
+pub mod percent;
 pub mod soap;
 pub mod vmdk;
 pub mod xml;

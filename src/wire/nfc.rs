@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use super::percent;
+
 /// What a device URL points at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DevicePath {
@@ -65,13 +67,7 @@ impl DevicePath {
 impl fmt::Display for DevicePath {
     /// Writes the path and query of the URL.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "/nfc/{}/", self.ticket.0)?;
-        for byte in self.disk.bytes() {
-            match byte {
-                b if b.is_ascii_alphanumeric() || b"-._~".contains(&b) => write!(f, "{}", char::from(b))?,
-                b => write!(f, "%{b:02X}")?,
-            }
-        }
+        write!(f, "/nfc/{}/{}", self.ticket.0, percent::encode(&self.disk))?;
         match self.format {
             None => Ok(()),
             Some(Format::Vmdk) => f.write_str("?format=vmdk"),
@@ -109,25 +105,7 @@ pub fn is_disk_name(name: &str) -> bool {
 }
 
 fn decode_disk(encoded: &str) -> Result<String, PathError> {
-    let mut bytes = Vec::with_capacity(encoded.len());
-    let mut rest = encoded.as_bytes();
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        bytes.push(match (first, tail) {
-            (b'%', [high, low, tail @ ..]) => {
-                rest = tail;
-                hex_digit(*high)? << 4 | hex_digit(*low)?
-            }
-            (b'%' | b'/', _) => return Err(PathError::Disk),
-            (byte, _) => *byte,
-        });
-    }
-    String::from_utf8(bytes).ok().filter(|name| is_disk_name(name)).ok_or(PathError::Disk)
-}
-
-fn hex_digit(digit: u8) -> Result<u8, PathError> {
-    // A hexadecimal digit is below 16.
-    char::from(digit).to_digit(16).map(|value| value as u8).ok_or(PathError::Disk)
+    percent::decode(encoded).filter(|name| is_disk_name(name)).ok_or(PathError::Disk)
 }
 
 fn parse_format(query: &str) -> Result<Option<Format>, PathError> {

@@ -3,14 +3,32 @@
 # form, removal; and with curl what govc never sends: ranges, missing or wrong cookies, paths that lead out, uploads cut in the middle.
 . "$(dirname "$0")/lib.bash"
 
-mkdir -p "$work/second"
+mkdir -p "$work/second" "$work/ds/web"
+head -c 1048576 /dev/urandom >"$work/ds/web/disk-0.raw"
 site "
 [datastore.second]
 path = \"$work/second\"
+[vm.web]
+disks = [\"[default] web/disk-0.raw\", \"[default] web/later.raw\"]
 "
 sail
 export GOVC_DATASTORE=default
 cd "$work"
+
+# What a machine uses stays where it is, in whatever way it is asked for, and the machine is named.
+in_use='disk-0.raw is in use: it belongs to machine web'
+refused "$in_use" govc datastore.rm web/disk-0.raw
+refused "$in_use" govc datastore.rm -f web
+refused "$in_use" govc datastore.mv web/disk-0.raw disk.raw
+refused "$in_use" govc datastore.mv web elsewhere
+refused "409 Conflict: .*$in_use" govc datastore.upload /dev/null web/disk-0.raw
+same "$(stat -c %s ds/web/disk-0.raw)" 1048576 "size of a machine's disk"
+govc datastore.cp web/disk-0.raw copy.raw
+cmp ds/web/disk-0.raw ds/copy.raw || die "a copy of a machine's disk differs"
+govc datastore.rm copy.raw
+# What it waits for can be brought.
+govc datastore.upload ds/web/disk-0.raw web/later.raw >/dev/null
+refused 'it belongs to machine web' govc datastore.rm web/later.raw
 head -c 30000000 /dev/urandom >large
 head -c 100 /dev/urandom >small
 : >nothing
@@ -19,7 +37,7 @@ govc datastore.mkdir isos
 refused 'exists|FileAlreadyExists' govc datastore.mkdir isos
 govc datastore.mkdir -p isos
 govc datastore.mkdir -p a/b/c
-refused '.' govc datastore.mkdir x/y/z
+refused '\[default\] x/y does not exist' govc datastore.mkdir x/y/z
 [ -d ds/a/b/c ] || die "mkdir -p made no directory"
 [ ! -e ds/x ] || die "mkdir without -p made parents"
 
@@ -58,7 +76,7 @@ same "$(govc datastore.ls '[second]')" there "a listing by datastore path"
 same "$(govc datastore.ls -l -json isos | jq -c '[.[0].File[] | {Path, FileSize}] | sort_by(.Path)')" \
     '[{"Path":"large","FileSize":30000000},{"Path":"nothing","FileSize":0},{"Path":"small","FileSize":100}]' "sizes"
 says "large" "$(govc datastore.ls -l isos)"
-same "$(govc datastore.ls -p | grep -c '/$')" 2 "directories shown as such"
+same "$(govc datastore.ls -p | grep -c '/$')" 3 "directories shown as such"
 same "$(govc datastore.ls 'isos/l*')" large "a listing by pattern"
 same "$(govc datastore.ls isos/small)" small "a listing of one file"
 says 'large' "$(govc datastore.ls -R)"

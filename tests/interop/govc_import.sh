@@ -92,4 +92,10 @@ says 'VirtualMachine.Destroy +withcd .*success' "$(govc tasks | tr -s ' ')"
 stop
 sail
 same "$(machines)" "" "machines after vm.destroy and a restart"
+
+# A file that is torn is refused in words.
+mkdir torn
+head -c 300000 guest.vmdk >torn/guest.vmdk
+cp box.ovf data.vmdk torn
+refused '422 Unprocessable Content: .*offset' govc import.ovf -name torn torn/box.ovf
 stop

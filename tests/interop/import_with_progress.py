@@ -1,11 +1,12 @@
-"""import_with_progress.py OVA NAME: an import as deployment scripts do it. An empty NAME stands for the one in the OVF."""
+"""import_with_progress.py OVA NAME sha1|sha256: an import as deployment scripts do it. An empty NAME stands for the one in the OVF; the
+checksums of the manifest are of that type, and there is a SHA-1 always."""
 import os
 import tarfile
 import threading
 
 from vsphere import *
 
-path, name = sys.argv[1:]
+path, name, checksum_type = sys.argv[1:]
 archive = tarfile.open(path)
 descriptor_name = [member for member in archive.getnames() if member.endswith(".ovf")][0]
 descriptor = archive.extractfile(descriptor_name).read().decode()
@@ -75,7 +76,10 @@ for item in items:
 manifest = {entry.key: entry for entry in lease.GetManifest()}
 same(sorted(manifest), sorted(digests), "keys of the manifest")
 for key, digest in digests.items():
-    same((manifest[key].size, manifest[key].sha1), (digest.size, digest.sha1.hexdigest()), f"{key} in the manifest")
+    entry = manifest[key]
+    same((entry.size, entry.sha1), (digest.size, digest.sha1.hexdigest()), f"{key} in the manifest")
+    same(entry.checksumType, checksum_type, f"checksumType of {key}")
+    same(entry.checksum, getattr(digest, checksum_type).hexdigest(), f"checksum of {key}")
 # An upload may be over before the first report.
 until(10, lambda: 0 < lease.transferProgress <= 100, f"a report arrives; the last is {lease.transferProgress}")
 task = [task for task in si.content.taskManager.recentTask if task.info.entityName == expected][-1]

@@ -14,9 +14,9 @@ ova box.ova box.ovf guest.vmdk
 ovf withcd "guest.vmdk:$((64 << 20))" --iso tools.iso >withcd.ovf
 ova withcd.ova withcd.ovf guest.vmdk tools.iso
 
-program import_with_progress.py box.ova ""
+program import_with_progress.py box.ova "" sha1
 same_disk guest.raw "$(backing box 0)"
-program import_with_progress.py withcd.ova renamed
+program import_with_progress.py withcd.ova renamed sha1
 same_disk guest.raw "$(backing renamed 0)"
 before=$(stored)
 program import_aborted.py box.ovf guest.vmdk
@@ -28,4 +28,14 @@ govc export.ovf -vm box out >/dev/null
 same_disk guest.raw "$(find out -name '*.vmdk')"
 program export_with_progress.py machine renamed out-renamed
 same_disk guest.raw "$(find out-renamed -name '*disk-0.vmdk' -o -name '*.vmdk' | sort | head -n 1)"
+stop
+
+# With both digests a manifest of either kind can be compared.
+site '[lease]
+checksum = "both"
+'
+sail
+as deckhand "$operator_password"
+program import_with_progress.py withcd.ova both sha256
+same_disk guest.raw "$(backing both 0)"
 stop

@@ -234,7 +234,7 @@ impl Cargo {
         let error = match result {
             Ok(Landed::Part(partial)) => panic!("{partial:?} of an upload that cannot be resumed"),
             Ok(Landed::Whole(receipt)) => {
-                assert_eq!(receipt.checksum, digest_of(receipt.checksum_type, self.sending.bytes));
+                assert_eq!(receipt.digests.checksum, digest_of(receipt.checksum_type, self.sending.bytes));
                 harbour.sim.crash();
                 assert_same(&harbour.stored(&self.disk).await.unwrap(), self.stored, "an acknowledged upload");
                 return harbour.leases.complete(&lease.id).await.unwrap();

@@ -40,7 +40,7 @@ async fn there_and_back(harbour: &Harbour, number: usize) {
     let lease = harbour.export(disk.clone()).await;
     let (sent, receipt) = harbour.download(&lease, None, None, number.is_multiple_of(2)).await;
     let receipt = receipt.unwrap();
-    assert_eq!(receipt.checksum, digest_of(receipt.checksum_type, &sent));
+    assert_eq!(receipt.digests.checksum, digest_of(receipt.checksum_type, &sent));
     if disk.target.form == Form::Verbatim {
         assert_same(&sent, stored, "the download");
     }

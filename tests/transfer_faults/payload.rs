@@ -122,7 +122,7 @@ pub fn digest_of(kind: ChecksumType, bytes: &[u8]) -> String {
     let hex = |digest: &[u8]| digest.iter().map(|byte| format!("{byte:02x}")).collect();
     match kind {
         ChecksumType::Sha1 => hex(&Sha1::digest(bytes)),
-        ChecksumType::Sha256 => hex(&Sha256::digest(bytes)),
+        ChecksumType::Sha256 | ChecksumType::Both => hex(&Sha256::digest(bytes)),
         ChecksumType::None => String::new(),
     }
 }

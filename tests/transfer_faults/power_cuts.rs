@@ -121,7 +121,7 @@ fn what_was_called_stored_of_an_interrupted_upload_is_stored() {
             let acknowledged = if let Ok(Landed::Part(second)) = second { second } else { first };
             assert_eq!(stored, acknowledged.offset_bytes, "step {step}");
             let receipt = whole(harbour.upload(&lease, &part(stored as usize)).await);
-            assert_eq!(receipt.checksum, digest_of(ChecksumType::Sha1, bytes), "step {step}");
+            assert_eq!(receipt.digests.checksum, digest_of(ChecksumType::Sha1, bytes), "step {step}");
             assert_same(&harbour.stored(&disk).await.unwrap(), bytes, "the resumed upload");
             true
         });

@@ -67,7 +67,7 @@ async fn continues(seed: u64, payload: &Payload, disk: DiskSpec, bytes: &[u8], f
     }
     let receipt = whole(harbour.upload(&lease, &Sending { direct: true, ..rest(bytes, offset, format) }).await);
     assert_eq!(receipt.stream_bytes, bytes.len() as u64);
-    assert_eq!(receipt.checksum, digest_of(ChecksumType::Sha1, bytes), "seed {seed}");
+    assert_eq!(receipt.digests.checksum, digest_of(ChecksumType::Sha1, bytes), "seed {seed}");
     harbour.sim.crash();
     assert_same(&harbour.stored(&disk).await.unwrap(), bytes, "the resumed upload");
     harbour.no_parts().await;
@@ -92,7 +92,7 @@ fn a_part_sent_on_purpose_is_kept() {
                 assert!(matches!(landed, Landed::Part(partial) if partial.offset_bytes == (start + third) as u64));
             }
             let receipt = whole(harbour.upload(&lease, &rest(bytes, 2 * third, format)).await);
-            assert_eq!(receipt.checksum, digest_of(ChecksumType::Sha1, bytes));
+            assert_eq!(receipt.digests.checksum, digest_of(ChecksumType::Sha1, bytes));
             assert_same(&harbour.stored(&disk).await.unwrap(), bytes, "the upload in three parts");
         });
     }

@@ -18,7 +18,7 @@ async fn import(harbour: &Harbour, disk: &DiskSpec, sending: &Sending<'_>, expec
     harbour.sim.set_faults(Faults { seed, short_one_in: 4, ..Faults::default() });
     let receipt = whole(harbour.upload(&lease, sending).await);
     assert_eq!(receipt.stream_bytes, sending.bytes.len() as u64);
-    assert_eq!(receipt.checksum, digest_of(receipt.checksum_type, sending.bytes), "seed {seed}");
+    assert_eq!(receipt.digests.checksum, digest_of(receipt.checksum_type, sending.bytes), "seed {seed}");
     assert_eq!(receipt.checksum_type == ChecksumType::Sha256, seed % 3 == 1);
     assert_eq!(receipt.trail.spliced_bytes, if sending.direct { receipt.stream_bytes } else { 0 });
     harbour.sim.crash();
@@ -47,7 +47,7 @@ fn a_raw_disk_survives_the_round_trip() {
             let lease = harbour.export(disk.clone()).await;
             let (sent, receipt) = harbour.download(&lease, None, None, false).await;
             let receipt = receipt.unwrap();
-            assert_eq!(receipt.checksum, digest_of(receipt.checksum_type, &sent));
+            assert_eq!(receipt.digests.checksum, digest_of(receipt.checksum_type, &sent));
             assert_eq!(receipt.stream_bytes, sent.len() as u64);
             let decoded = disk_of(&sent);
             assert_same(&decoded[..payload.disk.len()], &payload.disk, "the exported stream");
@@ -55,7 +55,7 @@ fn a_raw_disk_survives_the_round_trip() {
                 let (sent, receipt) = harbour.download(&lease, Some(Format::Raw), None, direct).await;
                 assert_same(&sent[..payload.disk.len()], &payload.disk, "the exported bytes");
                 let receipt = receipt.unwrap();
-                assert_eq!(receipt.checksum, digest_of(receipt.checksum_type, &sent));
+                assert_eq!(receipt.digests.checksum, digest_of(receipt.checksum_type, &sent));
                 assert_eq!(receipt.trail.spliced_bytes, if direct { sent.len() as u64 } else { 0 });
             }
             harbour.all_memory_is_back().await;
@@ -84,7 +84,7 @@ fn a_verbatim_file_survives_the_round_trip() {
             for direct in [true, false] {
                 let (sent, receipt) = harbour.download(&lease, None, None, direct).await;
                 assert_same(&sent, bytes, "the download");
-                assert_eq!(receipt.unwrap().checksum, digest_of(ChecksumType::Sha1, bytes));
+                assert_eq!(receipt.unwrap().digests.checksum, digest_of(ChecksumType::Sha1, bytes));
                 let start = random.below(bytes.len() as u64);
                 let end = start + 1 + random.below(bytes.len() as u64 - start);
                 let (sent, receipt) = harbour.download(&lease, None, Some(start..end), direct).await;
@@ -112,7 +112,7 @@ fn a_target_that_takes_no_splice_is_copied() {
         harbour.engine.steps.refuse_splices();
         let receipt = whole(harbour.upload(&lease, &Sending { direct: true, ..Sending::whole(&payload.disk) }).await);
         assert_eq!((receipt.trail.spliced_bytes, receipt.stream_bytes), (0, payload.disk.len() as u64));
-        assert_eq!(receipt.checksum, digest_of(receipt.checksum_type, &payload.disk));
+        assert_eq!(receipt.digests.checksum, digest_of(receipt.checksum_type, &payload.disk));
         assert_same(&harbour.stored(&disk).await.unwrap(), &payload.disk, "the stored object");
         harbour.all_memory_is_back().await;
     });

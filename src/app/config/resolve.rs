@@ -226,7 +226,8 @@ impl Checks<'_> {
             }
             added.is_ok()
         });
-        Pull { allow: allow.into_iter().map(|entry| entry.value).collect() }
+        let sha1_pins = fields.boolean("sha1_pins").is_none_or(|field| field.value);
+        Pull { allow: allow.into_iter().map(|entry| entry.value).collect(), sha1_pins }
     }
 
     fn vsphere(&self, fields: &Fields) -> Vsphere {

@@ -166,6 +166,8 @@ pub enum Backing {
 pub struct Pull {
     /// Hosts, addresses and networks that are reached although they are not public.
     pub allow: Vec<String>,
+    /// Whether a certificate may be pinned by its SHA-1.
+    pub sha1_pins: bool,
 }
 
 /// `[vsphere]`
@@ -344,6 +346,8 @@ choice! {
         Sha1 = "sha1",
         /// SHA-256.
         Sha256 = "sha256",
+        /// SHA-256, and SHA-1 beside it.
+        Both = "both",
         /// None, unless a client asks for one with `SetManifestChecksumType`.
         None = "none",
     }

@@ -38,7 +38,7 @@ pub const SECTIONS: &[Section] = &[
     Section { name: "data", named: false, keys: &["engine", "threads", "memory_mib", "max_rate_bytes_per_s"] },
     Section { name: "user", named: true, keys: &["password_hash", "password_file", "password", "role"] },
     Section { name: "datastore", named: true, keys: &["path", "device"] },
-    Section { name: "pull", named: false, keys: &["allow"] },
+    Section { name: "pull", named: false, keys: &["allow", "sha1_pins"] },
     Section { name: "vsphere", named: false, keys: &["enabled", "api_version", "session_idle_s", "network"] },
     Section {
         name: "vm",

@@ -73,6 +73,7 @@ impl Resolved {
         let vsphere = &self.vsphere;
         writeln!(out, "\n[pull]")?;
         list(out, "allow", self.pull.allow.iter().map(quoted))?;
+        writeln!(out, "sha1_pins = {}", self.pull.sha1_pins)?;
         writeln!(out, "\n[vsphere]\nenabled = {}", vsphere.enabled)?;
         text(out, "api_version", vsphere.api_version)?;
         writeln!(out, "session_idle_s = {}", vsphere.session_idle_s)?;

@@ -113,7 +113,7 @@ fn what_is_shown_reads_back_as_the_same_settings() {
     let text = "[listen]\nadvertise = \"ferry.example\"\nlease_urls = \"http\"\n[state]\ndir = \"state\"\n\
                 [lease]\nrenewal = \"bytes\"\nchecksum = \"sha256\"\nidle_timeout_s = 9\n[data]\nengine = \"blocking\"\n\
                 [datastore.\"two words\"]\npath = 'a \"b\"'\n\
-                [pull]\nallow = [\"files.lan\", \"10.0.0.0/8\"]\n\
+                [pull]\nallow = [\"files.lan\", \"10.0.0.0/8\"]\nsha1_pins = false\n\
                 [vsphere]\nenabled = false\napi_version = \"7.0.3.0\"\nsession_idle_s = 7\nnetwork = \"LAN 1\"\n\
                 [vm.\"a b\"]\nguest = \"otherGuest\"\ncpus = 3\nmemory_mib = 512\nfirmware = \"efi\"\nannotation = \"x\\ny \\\"z\\\"\"\n\
                 disks = [\"[two words] a b.raw\", { controller = \"nvme\", path = \"[two words] c\" }]\n[vm.c]\n\

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use super::respond;
 use crate::transfer::files::{EntryKind, FileEntry, Volume};
-use crate::wire::datastore_path::{DatastorePath, percent_encode};
+use crate::wire::datastore_path::DatastorePath;
+use crate::wire::percent;
 
 /// All datacenters: there is one.
 pub(super) fn datacenters(datacenter: &str) -> String {
@@ -87,11 +88,11 @@ fn page(title: &str, above: Option<String>, rows: &[Row]) -> String {
 }
 
 fn datacenter_href(datacenter: &str) -> String {
-    format!("/folder?dcPath={}", percent_encode(datacenter))
+    format!("/folder?dcPath={}", percent::encode(datacenter))
 }
 
 fn href(datacenter: &str, datastore: &str, url_path: &str) -> String {
-    format!("/folder/{url_path}?dcPath={}&dsName={}", percent_encode(datacenter), percent_encode(datastore))
+    format!("/folder/{url_path}?dcPath={}&dsName={}", percent::encode(datacenter), percent::encode(datastore))
 }
 
 fn escape(text: &str) -> String {

@@ -6,10 +6,11 @@ use axum::body::Body;
 use axum::http::response::Builder;
 use axum::http::{HeaderValue, Response as HttpResponse, StatusCode, header};
 use axum::response::Response;
+use hyper::ext::ReasonPhrase;
 
 use crate::edge::rescue::Refusal;
 use crate::transfer::files::{FileEntry, Written};
-use crate::wire::http::content_range_unsatisfied;
+use crate::wire::http::{content_range_unsatisfied, reason_phrase};
 
 /// The strong entity tag of a file.
 pub(super) fn etag(entry: &FileEntry) -> String {
@@ -55,7 +56,7 @@ pub(super) fn page(text: String) -> Response {
     head.body(Body::from(text)).unwrap_or_default()
 }
 
-/// A refusal in one line of text.
+/// A refusal in one line of text, and in the line of the status.
 pub(super) fn refusal(refusal: &Refusal, path: &str) -> Response {
     let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut head = HttpResponse::builder().status(status).header(header::CONTENT_TYPE, "text/plain; charset=utf-8");
@@ -71,7 +72,11 @@ pub(super) fn refusal(refusal: &Refusal, path: &str) -> Response {
         StatusCode::SERVICE_UNAVAILABLE => head.header(header::RETRY_AFTER, "10"),
         _ => head,
     };
-    head.body(Body::from(format!("{}\n", refusal.message))).unwrap_or_default()
+    let mut response = head.body(Body::from(format!("{}\n", refusal.message))).unwrap_or_default();
+    if let Ok(reason) = ReasonPhrase::try_from(reason_phrase(refusal.status, &refusal.message)) {
+        response.extensions_mut().insert(reason);
+    }
+    response
 }
 
 /// A browser neither guesses a type nor runs anything out of a datastore with the rights of this server's pages.

@@ -3,7 +3,8 @@
 use axum::http::Uri;
 
 use crate::edge::rescue::Refusal;
-use crate::wire::datastore_path::{DatastorePath, percent_decode};
+use crate::wire::datastore_path::{DatastorePath, DatastorePathError};
+use crate::wire::percent;
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,9 +49,9 @@ fn parameter(query: &str, wanted: &str) -> Result<Option<String>, Refusal> {
     });
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
-        (Some(value), None) => match percent_decode(&value.replace('+', " ")) {
-            Ok(value) => Ok(Some(value)),
-            Err(error) => Err(Refusal::new(400, format!("{wanted}: {error}"))),
+        (Some(value), None) => match percent::decode(&value.replace('+', " ")) {
+            Some(value) => Ok(Some(value)),
+            None => Err(Refusal::new(400, format!("{wanted}: {}", DatastorePathError::Escape))),
         },
         _ => Err(Refusal::new(400, format!("{wanted} is given twice"))),
     }

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::edge::users::LoginRefused;
 use crate::lease::{Form, Holding, Holdings, Kind, TaskId};
 use crate::transfer::files::testing::datastores;
 
@@ -56,9 +57,14 @@ impl Server {
         let directory = tempfile::tempdir().unwrap();
         let files = Files::new(datastores(&[("ds", directory.path())]), Arc::new(HoldsOne));
         let gate = |headers: &axum::http::HeaderMap| {
-            let cookie = headers.get(header::COOKIE)?.to_str().ok()?;
-            let name = cookie.strip_prefix("vmware_soap_session=")?.to_owned();
-            ["writer", "reader"].contains(&name.as_str()).then(|| Visitor { may_write: name == "writer", name })
+            let cookie = headers.get(header::COOKIE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            match cookie.strip_prefix("vmware_soap_session=") {
+                Some(name @ ("writer" | "reader")) => {
+                    Ok(Visitor { may_write: name == "writer", name: name.to_owned(), stay: None })
+                }
+                Some("late") => Err(LoginRefused::Busy),
+                _ => Err(LoginRefused::Wrong),
+            }
         };
         let metrics = FolderMetrics::register(&Registry::new()).unwrap();
         let folder =
@@ -188,6 +194,14 @@ async fn strangers_stay_outside_and_readers_write_nothing() {
         }
         assert_eq!(server.ask_as("GET /folder", who, b"").await.status, 401);
     }
+    let late = server.ask_as("GET /folder", "Cookie: vmware_soap_session=late\n", b"").await;
+    assert_eq!((late.status, late.field("Retry-After").is_some()), (503, true), "{}", late.head);
+    assert_eq!(late.text(), "too many logins at once; try again\n");
+    assert!(
+        late.head.starts_with("HTTP/1.1 503 Service Unavailable: too many logins at once; try again\r\n"),
+        "{}",
+        late.head
+    );
     let reader = "Cookie: vmware_soap_session=reader\n";
     for (method, status) in [("GET", 200), ("PUT", 403), ("POST", 403), ("DELETE", 403)] {
         let answer = server.ask_as(&format!("{method} {}\nContent-Length: 1", url("file")), reader, b"y").await;

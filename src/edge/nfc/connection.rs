@@ -179,7 +179,7 @@ pub(super) async fn answer_with<E: Engine>(
 
 fn refusal_answer(refusal: &Refusal, keep: bool, only_head: bool) -> Vec<u8> {
     let text = format!("{}\n", refusal.message);
-    let answer = Answer::new(refusal.status)
+    let answer = Answer::because(refusal.status, &refusal.message)
         .field("Content-Type", "text/plain; charset=utf-8")
         .field("Content-Length", text.len())
         .field("Connection", if keep { "keep-alive" } else { "close" });

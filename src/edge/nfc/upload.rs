@@ -221,8 +221,9 @@ fn success<E: Engine>(request: &Request<'_, E>, landed: &Landed, keep: bool) -> 
     let mut answer = Answer::new(status).field("Content-Length", "0").field("Connection", connection);
     match landed {
         Landed::Whole(receipt) => {
-            if !receipt.checksum.is_empty() {
-                let digest = format!("{:?} {}", receipt.checksum_type, receipt.checksum).to_ascii_lowercase();
+            let checksum = &receipt.digests.checksum;
+            if !checksum.is_empty() {
+                let digest = format!("{:?} {checksum}", receipt.checksum_type).to_ascii_lowercase();
                 answer = answer.field("X-Diskferry-Digest", digest);
             }
             if resumable {

@@ -92,26 +92,44 @@ fn reference(text: &str) -> MoRef {
 }
 
 /// The fault a client gives as the reason of an abort or of a task's failure: those the API of leases names keep their type, others keep
-/// their words.
+/// their words. A fault of ours that comes back says what it said before, not more.
 pub fn from_client(given: &Arguments<'_>) -> Fault {
     let message = given.text("localizedMessage").map(str::trim).filter(|text| !text.is_empty());
     let inner = given.object("fault").unwrap_or_else(|| given.clone());
     let kind = inner.kind().unwrap_or("MethodFault");
-    let words = |fallback: &str| message.unwrap_or(fallback).to_owned();
+    // What the fault will be shown with in front is not repeated.
+    let words = |front: &str, silent: &str| {
+        let said = message.unwrap_or(silent);
+        let rest = said.strip_prefix(front).and_then(|rest| rest.strip_prefix(": "));
+        rest.unwrap_or(said).to_owned()
+    };
     let text = |name: &str| inner.text(name).unwrap_or_default().trim().to_owned();
+    let about_file = |silent: &str| match text("file") {
+        nameless if nameless.is_empty() => Fault::SystemError { reason: words("", silent) },
+        file => Fault::FileFault { reason: words(&file, silent), file },
+    };
     match kind {
         "Timedout" => Fault::Timedout,
         "RequestCanceled" => Fault::RequestCanceled,
-        "FileFault" | "FileLocked" | "FileNotFound" | "FileAlreadyExists" => {
-            Fault::FileFault { file: text("file"), reason: words(kind) }
+        "FileFault" => about_file("the client gave up"),
+        "FileLocked" => about_file("the client says that it is in use"),
+        "FileNotFound" => about_file("the client says that it does not exist"),
+        "FileAlreadyExists" => about_file("the client says that it exists already"),
+        "InvalidState" => Fault::InvalidState { reason: words("not allowed in the present state", SAYS_SO) },
+        "HttpFault" => {
+            let status_code = inner.int("statusCode").ok().flatten().unwrap_or(0);
+            let given = text("statusMessage");
+            let status_message = if given.is_empty() { words("", SAYS_SO) } else { given };
+            Fault::HttpFault { status_code, status_message }
         }
-        "InvalidState" => Fault::InvalidState { reason: words("the client says so") },
-        "HttpFault" => Fault::HttpFault {
-            status_code: inner.int("statusCode").ok().flatten().unwrap_or(0),
-            status_message: text("statusMessage"),
-        },
-        "NotSupported" => Fault::NotSupported { reason: words("the client says so") },
-        "SystemError" => Fault::SystemError { reason: words(&text("reason")) },
-        kind => Fault::SystemError { reason: format!("{kind}: {}", words("no message")) },
+        "NotSupported" => Fault::NotSupported { reason: words("not supported", SAYS_SO) },
+        "SystemError" => {
+            let reason = text("reason");
+            Fault::SystemError { reason: words("", if reason.is_empty() { "the client gave up" } else { &reason }) }
+        }
+        "MethodFault" => Fault::SystemError { reason: words("", "the client gave up") },
+        kind => Fault::SystemError { reason: format!("{} ({kind})", words("", "the client gave up")) },
     }
 }
+
+const SAYS_SO: &str = "the client says so";

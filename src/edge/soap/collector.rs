@@ -18,7 +18,7 @@ use tokio::sync::{Notify, watch};
 
 use super::refusal::Refusal;
 use super::walk::{self, Report};
-use super::world::World;
+use super::world::{TASKS_OF_OBJECTS, World};
 use crate::lease::Fault;
 use crate::limits::{FILTERS_PER_COLLECTOR, GONE_OBJECTS};
 use crate::wire::soap::{FilterSpec, MoRef, Object, Value};
@@ -161,8 +161,7 @@ impl Collector {
             };
             interest.everything |=
                 spec.objects.iter().any(|start| !start.select.is_empty() || !is_plain(&start.object));
-            let of_tasks = |path: &String| path.starts_with("recentTask");
-            interest.everything |= spec.properties.iter().any(|wanted| wanted.all || wanted.paths.iter().any(of_tasks));
+            interest.everything |= spec.asks_for(TASKS_OF_OBJECTS);
             interest.ids.extend(spec.objects.iter().map(|start| start.object.id.clone()));
             interest.ids.extend(reports.iter().map(|report| report.object.id.clone()));
             found.push((number, reports));

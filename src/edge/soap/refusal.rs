@@ -3,6 +3,7 @@
 //! Made by the calls, turned into wire answers by [`crate::edge::rescue`].
 
 use super::collector::BadVersion;
+use crate::edge::users::LoginRefused;
 use crate::lease::Fault;
 use crate::wire::soap::{BadArgument, BadCall, MoRef};
 
@@ -19,7 +20,7 @@ pub enum Refusal {
         reason: String,
     },
     /// There is no such method, or not on this object.
-    #[error("{receiver} has no method {method}")]
+    #[error("this server does not offer {method} of {}", receiver.kind)]
     MethodNotFound {
         /// The object it was called on.
         receiver: MoRef,
@@ -63,6 +64,16 @@ impl Refusal {
     /// The operation is not available here.
     pub fn unsupported(reason: &str) -> Self {
         Refusal::Fault(Fault::NotSupported { reason: reason.to_owned() })
+    }
+}
+
+/// Whose password could not be looked at is not told that it was wrong.
+impl From<LoginRefused> for Refusal {
+    fn from(refused: LoginRefused) -> Self {
+        match refused {
+            LoginRefused::Wrong => Refusal::InvalidLogin,
+            LoginRefused::Busy => Fault::InsufficientResourcesFault { reason: refused.to_string() }.into(),
+        }
     }
 }
 

@@ -61,7 +61,7 @@ impl Desk {
         let Some(target) = machine.disks.iter().map(|disk| &disk.target).find(in_it) else { return };
         if let Ok(directory) = path(&target.datastore, &own) {
             // Not empty is no news.
-            let _ = self.files.remove(&directory, Removal::Single).await;
+            let _ = self.files.of_machines().remove(&directory, Removal::Single).await;
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The API from outside: requests as clients write them, against a real driver and a real inventory on storage that only takes notes.
 
 mod answers;
+mod files;
+mod visitors;
 mod waiting;
 
 use std::net::SocketAddr;
@@ -19,7 +21,7 @@ use crate::wire::xml::Element;
 /// A desk with one machine, `vm1`, and three users whose passwords are their names.
 struct Stage {
     desk: Arc<Desk>,
-    _scratch: tempfile::TempDir,
+    scratch: tempfile::TempDir,
 }
 
 /// A client with its cookie.
@@ -38,18 +40,20 @@ impl Stage {
         let inventory = Inventory::open(settings, Arc::new(inventory::Memory::default())).unwrap();
         let space = crate::transfer::files::testing::datastores(&[("default", scratch.path())]);
         let desk = Desk {
-            files: Files::new(space, Arc::new(leases.clone())),
+            files: Files::new(space, Arc::new(leases.clone())).used_by(disks::users(&inventory)),
             leases,
             inventory,
             sessions: Arc::new(Sessions::new(Duration::from_secs(60), || 1_000)),
             login: Arc::new(|name, password| {
                 let role = match name.as_str() {
-                    "reader" => Some(Role::Reader),
-                    "operator" | "other" => Some(Role::Operator),
-                    "admin" => Some(Role::Admin),
-                    _ => None,
+                    "reader" => Ok(Role::Reader),
+                    "operator" | "other" => Ok(Role::Operator),
+                    "admin" => Ok(Role::Admin),
+                    "late" => Err(LoginRefused::Busy),
+                    _ => Err(LoginRefused::Wrong),
                 };
-                Box::pin(async move { role.filter(|_| password == name) })
+                let role = if password == name { role } else { Err(LoginRefused::Wrong) };
+                Box::pin(async move { role })
             }),
             urls: Arc::new(Urls { scheme: "http", advertise: None, port: 80, sha1_thumbprint: String::new() }),
             settings: settings_for_tests(),
@@ -58,7 +62,7 @@ impl Stage {
             waits: Desk::waits(),
         };
         desk.inventory.add(NewMachine::named("vm1")).await.unwrap();
-        Stage { desk: Arc::new(desk), _scratch: scratch }
+        Stage { desk: Arc::new(desk), scratch }
     }
 
     async fn client(&self, user: &str) -> Client<'_> {

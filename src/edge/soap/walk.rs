@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use super::describe::properties::has_property;
 use super::refusal::Refusal;
-use super::world::{World, is_a};
+use super::world::{TASKS_OF_OBJECTS, World, is_a};
 use crate::lease::Fault;
 use crate::limits::REPORTED_OBJECTS;
 use crate::wire::soap::{FilterSpec, MoRef, ObjectSpec, Selection, Traversal, Value};
@@ -27,6 +27,9 @@ pub struct Report {
 /// `InvalidProperty` for a path that objects it is asked of do not have; `ManagedObjectNotFound` for an object to start from, `InvalidArgument` for a traversal nobody defined, and
 /// `InsufficientResourcesFault` past the limit.
 pub async fn reports(world: &mut World<'_>, spec: &FilterSpec) -> Result<Vec<Report>, Refusal> {
+    if spec.asks_for(TASKS_OF_OBJECTS) {
+        world.show_tasks();
+    }
     let mut reached = Reached::default();
     for start in &spec.objects {
         if world.describe(&start.object).await.is_none() {

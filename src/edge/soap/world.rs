@@ -27,6 +27,7 @@ pub struct World<'a> {
     pub vapps: Vec<VApp>,
     stores: Option<Arc<Vec<StoreInfo>>>,
     tasks: Option<Arc<Vec<TaskInfo>>>,
+    shows_tasks: bool,
     known: HashMap<MoRef, Option<Arc<Object>>>,
 }
 
@@ -37,7 +38,17 @@ impl<'a> World<'a> {
             Some(_) => (desk.inventory.machines(), desk.inventory.vapps()),
             None => (Vec::new(), Vec::new()),
         };
-        Self { desk, session, reached, machines, vapps, stores: None, tasks: None, known: HashMap::new() }
+        let known = HashMap::new();
+        Self { desk, session, reached, machines, vapps, stores: None, tasks: None, shows_tasks: false, known }
+    }
+
+    /// From here on objects are described with their tasks. The driver lists every task for that, so it is only asked where somebody
+    /// wants to know.
+    pub fn show_tasks(&mut self) {
+        if !self.shows_tasks {
+            self.shows_tasks = true;
+            self.known.clear();
+        }
     }
 
     /// All set properties of an object; `None` when there is no such object or it is not for the one who asks.
@@ -63,6 +74,16 @@ impl<'a> World<'a> {
         let stores = Arc::new(volumes.into_iter().map(StoreInfo::from).collect::<Vec<_>>());
         self.stores = Some(stores.clone());
         stores
+    }
+
+    /// The tasks of an object, in the order they were made; none unless [`World::show_tasks`] was called.
+    pub async fn tasks_of(&mut self, id: &str) -> Vec<MoRef> {
+        if !self.shows_tasks {
+            return Vec::new();
+        }
+        let tasks = self.tasks().await;
+        let of_it = |task: &&TaskInfo| task.entity_ref.as_ref().is_some_and(|entity| entity.id == id);
+        tasks.iter().filter(of_it).map(|task| task_ref(&task.key)).collect()
     }
 
     /// All tasks, in the order they were made.
@@ -93,6 +114,9 @@ impl<'a> World<'a> {
         self.vapps.iter().find(|vapp| vapp.machines.contains(&machine.name))
     }
 }
+
+/// The property that names the tasks of an object.
+pub const TASKS_OF_OBJECTS: &str = "recentTask";
 
 /// Reference of a machine.
 pub fn machine_ref(id: &MachineId) -> MoRef {

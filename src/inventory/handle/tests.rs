@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::inventory::{ControllerKind, Memory, NewDisk};
+use crate::inventory::{ControllerKind, Memory, NewCdrom, NewDisk};
 use crate::lease::Form;
 
 fn open(store: &Memory) -> Inventory {
@@ -48,6 +48,31 @@ async fn a_machine_is_stored_before_it_is_seen() {
     assert_eq!(open(&store).machines(), std::slice::from_ref(&edited));
     assert_eq!(inventory.remove(&machine.id).await, Ok(edited));
     assert_eq!((inventory.machines(), open(&store).machines()), (vec![], vec![]));
+}
+
+#[tokio::test]
+async fn what_machines_have_stored_is_found_by_path_directory_and_description() {
+    let inventory = open(&Memory::default());
+    let image = Target { datastore: "default".into(), path: "isos/tools.iso".into(), form: Form::Verbatim };
+    let cdrom = NewCdrom { target: Some(image), controller: ControllerKind::Ide, slot: None };
+    let web = NewMachine { cdroms: vec![cdrom], ..with_disk("web", "web/web-flat.vmdk") };
+    let web = inventory.add(web).await.unwrap();
+    let reserved = inventory.reserve(with_disk("db", "db.raw")).await.unwrap();
+    let found = |datastore: &str, path: &str| {
+        let stored = inventory.stored_at(datastore, path);
+        stored.into_iter().map(|(machine, target)| format!("{machine} {}", target.path)).collect::<Vec<_>>()
+    };
+    for path in ["web/web-flat.vmdk", "web/web.vmdk", "web"] {
+        assert_eq!(found("default", path), ["web web/web-flat.vmdk"], "{path}");
+    }
+    assert_eq!(found("default", "isos"), ["web isos/tools.iso"]);
+    assert_eq!(found("default", "db.raw"), ["db db.raw"]);
+    for (datastore, path) in [("other", "web"), ("default", "we"), ("default", "web/x.vmdk"), ("default", "db.raw/x")] {
+        assert_eq!(found(datastore, path), [""; 0], "{path}");
+    }
+    drop(reserved);
+    inventory.remove(&web.id).await.unwrap();
+    assert_eq!(found("default", ""), [""; 0]);
 }
 
 #[tokio::test]

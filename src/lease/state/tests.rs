@@ -267,6 +267,10 @@ fn checksum_types_are_taken_all_or_none() {
     lease.set_checksum_types(&[(key(1), "sha256".to_owned())]).unwrap();
     assert_eq!(chosen(&lease), [ChecksumType::Sha1, ChecksumType::Sha256]);
     lease.set_checksum_types(&[]).unwrap();
+    let mut lease = self::lease(Kind::Import, 2);
+    lease.prepared(prepared(2), ChecksumType::Both).unwrap();
+    lease.set_checksum_types(&[(key(0), "sha1".to_owned()), (key(1), "sha256".to_owned())]).unwrap();
+    assert_eq!(chosen(&lease), [ChecksumType::Sha1, ChecksumType::Both], "whoever asks for SHA-256 gets no less");
 }
 
 #[test]

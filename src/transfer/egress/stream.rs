@@ -83,7 +83,7 @@ pub(super) async fn send<E: Engine, O: Outlet<E>>(
     let populated_bytes = result?;
     let mut trail = Trail::new(run.plan.way);
     trail.was_direct = run.dock.engine.is_direct(&run.plan.file);
-    Ok(Sent { stream_bytes: spout.sent_bytes, populated_bytes, trail, checksum: spout.digest.finish()? })
+    Ok(Sent { stream_bytes: spout.sent_bytes, populated_bytes, trail, digests: spout.digest.finish()? })
 }
 
 /// Sends the whole stream and says how many bytes of the disk its grains cover.

@@ -54,7 +54,7 @@ pub(super) async fn send<E: Engine, O: Outlet<E>>(
         copy_body(run, &lane, part, outlet, &mut digest).await?;
     }
     trail.was_direct = run.dock.engine.is_direct(&run.plan.file);
-    Ok(Sent { stream_bytes: length_bytes, populated_bytes: length_bytes, trail, checksum: digest.finish()? })
+    Ok(Sent { stream_bytes: length_bytes, populated_bytes: length_bytes, trail, digests: digest.finish()? })
 }
 
 async fn reserve<E: Engine>(run: &Run<'_, E>) -> Result<Reservation, TransferError> {

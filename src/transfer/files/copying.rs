@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::fault::fault_at;
 use super::writing::Part;
-use super::{EntryKind, FileEntry, Files, Inner, Wish, ending, named, place, walk};
+use super::{EntryKind, FileEntry, Files, Inner, Wish, ending, named, parent_is_missing, place, walk};
 use crate::disk::{DiskError, Folders, LocalFile, Place, Space};
 use crate::lease::Fault;
 use crate::limits::{BUFFER_BYTES, FILE_COPY_STEP_BYTES};
@@ -28,7 +28,7 @@ impl Files {
     /// Copies a file or directory. `replace` lets a file take the name of another file. Waits its turn when many files are being moved, but not for ever.
     ///
     /// # Errors
-    /// `FileAlreadyExists` when the name is taken, `FileLocked` when a lease or another change holds either, `NoDiskSpace`.
+    /// `FileAlreadyExists` when the name is taken, `FileLocked` when a lease, a machine or another change holds either, `NoDiskSpace`.
     pub async fn copy(&self, from: &DatastorePath, to: &DatastorePath, replace: bool) -> Result<(), Fault> {
         self.transplant(from, to, replace, How::Copy).await
     }
@@ -52,7 +52,10 @@ impl Files {
     async fn transplant(&self, from: &DatastorePath, to: &DatastorePath, replace: bool, how: How) -> Result<(), Fault> {
         let (source, target) = (named(from)?, named(to)?);
         if from.datastore() == to.datastore() && is_within(to.path(), from.path()) && (from != to || how != How::Move) {
-            let reason = format!("it is {from}, or inside of it");
+            let reason = match from == to {
+                true => "it is what is to be copied".to_owned(),
+                false => format!("it lies in {from}, which is what is to be copied or moved"),
+            };
             return Err(Fault::InvalidDatastorePath { datastore_path: to.to_string(), reason });
         }
         let permit = self.transfer().await?;
@@ -61,7 +64,7 @@ impl Files {
         self.check(&target, Wish::Change).await?;
         let wanted = Wanted(Arc::new(AtomicBool::new(true)));
         let job = Job {
-            inner: self.0.clone(),
+            inner: self.inner.clone(),
             from: from.clone(),
             to: to.clone(),
             tag: self.tag(),
@@ -76,7 +79,7 @@ impl Files {
         });
         let done = done.await.unwrap_or_else(|_| Err(ending()));
         drop(wanted);
-        done
+        done.map_err(|fault| parent_is_missing(fault, to))
     }
 }
 

@@ -33,7 +33,7 @@ impl Files {
         self.check(&place, Wish::Read).await?;
         let (file, entry) = self.call(at.datastore(), move |space| space.open_seen(&place)).await?;
         let file = LocalFile::of(file);
-        Ok(Reading { entry: seen(at.clone(), entry), file, pool: self.0.pool.clone(), _permit: permit })
+        Ok(Reading { entry: seen(at.clone(), entry), file, pool: self.inner.pool.clone(), _permit: permit })
     }
 }
 

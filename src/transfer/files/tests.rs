@@ -10,7 +10,8 @@ use futures_util::StreamExt;
 
 use self::bench::{Bench, at, body, lease_holds};
 use super::*;
-use crate::lease::Kind;
+use crate::lease::{Form, Kind, Target};
+use crate::wire::datastore_path::is_within;
 
 type Chunk = Result<Bytes, &'static str>;
 
@@ -81,7 +82,7 @@ async fn an_upload_nobody_waits_for_any_more_leaves_nothing() {
     let busy = bench.files.write(&place, None, body(b"x")).await;
     assert!(matches!(busy, Err(Unwritten::Refused(Fault::FileLocked { .. }))), "two at once: {busy:?}");
     drop(upload);
-    bench.until(|bench| bench.on_disk().is_empty() && bench.files.0.claims.are_free()).await;
+    bench.until(|bench| bench.on_disk().is_empty() && bench.files.inner.claims.are_free()).await;
     bench.files.write(&place, None, body(b"x")).await.unwrap();
 }
 
@@ -262,6 +263,61 @@ async fn what_a_lease_holds_is_not_changed_and_what_an_import_holds_is_not_read(
 }
 
 #[tokio::test]
+async fn a_directory_without_a_parent_names_the_parent() {
+    let bench = Bench::new();
+    let refused = bench.files.make_directory(&at("[ds] a/b"), false).await;
+    let missing = |path: &str| Err(Fault::FileNotFound { file: path.into() });
+    assert_eq!(refused, missing("[ds] a"));
+    bench.files.write(&at("[ds] file"), None, body(b"x")).await.unwrap();
+    assert_eq!(bench.files.rename(&at("[ds] file"), &at("[ds] a/file"), false).await, missing("[ds] a"));
+    assert_eq!(bench.files.copy(&at("[ds] file"), &at("[second] a/file"), false).await, missing("[second] a"));
+    assert_eq!(bench.files.copy(&at("[ds] none"), &at("[ds] copy"), false).await, missing("[ds] none"));
+    bench.files.make_directory(&at("[ds] a/b"), true).await.unwrap();
+    let again = bench.files.make_directory(&at("[ds] a/b"), false).await;
+    assert_eq!(again, Err(Fault::FileAlreadyExists { file: "[ds] a/b".into() }));
+}
+
+#[tokio::test]
+async fn what_a_machine_uses_is_read_and_only_its_keeper_changes_it() {
+    let bench = Bench::new();
+    for path in ["[ds] vm/disk", "[ds] vm/beside", "[ds] other"] {
+        bench.files.write(&at(path), None, body(b"x")).await.unwrap();
+    }
+    let users = |datastore: &str, path: &str| {
+        let used = |path: &str| Used {
+            machine: "web".into(),
+            target: Target { datastore: "ds".into(), path: path.into(), form: Form::Raw },
+        };
+        let all = ["vm/to come", "vm/disk"].into_iter().filter(|own| datastore == "ds" && is_within(own, path));
+        all.map(used).collect::<Vec<_>>()
+    };
+    let files = bench.files.clone().used_by(Arc::new(users));
+    let locked = Err(Fault::FileLocked { file: "[ds] vm/disk".into(), reason: "it belongs to machine web".into() });
+    let (disk, directory, other) = (at("[ds] vm/disk"), at("[ds] vm"), at("[ds] other"));
+    for (at, removal) in [(&disk, Removal::Single), (&disk, Removal::Tree), (&directory, Removal::Tree)] {
+        assert_eq!(files.remove(at, removal).await, locked, "{at}");
+        assert_eq!(files.may_change(at).await, locked, "{at}");
+    }
+    assert_eq!(files.rename(&disk, &at("[ds] moved"), false).await, locked);
+    assert_eq!(files.rename(&directory, &at("[second] moved"), false).await, locked);
+    assert_eq!(files.rename(&other, &disk, true).await, locked);
+    assert_eq!(files.copy(&other, &disk, true).await, locked);
+    let written = files.write(&disk, None, body(b"y")).await;
+    assert!(matches!(written, Err(Unwritten::Refused(Fault::FileLocked { .. }))), "{written:?}");
+
+    assert_eq!(bench.read("[ds] vm/disk", 0..1).await.unwrap(), b"x");
+    files.copy(&directory, &at("[ds] copy"), false).await.unwrap();
+    files.remove(&at("[ds] vm/beside"), Removal::Single).await.unwrap();
+    // Nobody is kept from bringing what a machine waits for.
+    files.write(&at("[ds] vm/to come"), None, body(b"y")).await.unwrap();
+    assert!(files.remove(&at("[ds] vm/to come"), Removal::Single).await.is_err());
+
+    files.of_machines().remove(&disk, Removal::Single).await.unwrap();
+    let gone = files.remove(&disk, Removal::Single).await;
+    assert!(matches!(gone, Err(Fault::FileNotFound { .. })), "{gone:?}");
+}
+
+#[tokio::test]
 async fn a_lease_that_comes_during_an_upload_wins() {
     let bench = Bench::new();
     let held = bench.held.clone();
@@ -331,7 +387,7 @@ async fn buffers_and_permits_come_home() {
         let mut stream = Box::pin(bench.files.open_read(&at("[ds] disk")).await.unwrap().stream(0..600_000));
         stream.next().await.unwrap().unwrap();
     }
-    let inner = &bench.files.0;
+    let inner = &bench.files.inner;
     bench
         .until(|_| inner.pool.available() == FILE_BUFFERS && inner.transfers.available_permits() == FILE_TRANSFERS)
         .await;

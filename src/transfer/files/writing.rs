@@ -45,7 +45,7 @@ impl Files {
     /// stream is expected to have, if that is known. Waits its turn when many files are being moved, but not for ever. Whole pieces of zeros become holes.
     ///
     /// # Errors
-    /// `FileLocked` when a lease holds the name, or another change does; `NoDiskSpace`, also before anything was read when the length
+    /// `FileLocked` when a lease, a machine or another change holds the name; `NoDiskSpace`, also before anything was read when the length
     /// is known; `FileFault` when the stream has another length, or the name is a directory's.
     pub async fn write<E>(
         &self,
@@ -58,7 +58,7 @@ impl Files {
         let claim = self.claim(&[&place])?;
         self.check(&place, Wish::Change).await?;
         let upload =
-            Upload { inner: self.0.clone(), at: at.clone(), place, tag: self.tag(), length_bytes, _claim: claim };
+            Upload { inner: self.inner.clone(), at: at.clone(), place, tag: self.tag(), length_bytes, _claim: claim };
         let (pieces, queue) = mpsc::channel(FILE_PIECES);
         let (begun, ready) = tokio::sync::oneshot::channel();
         let writing = tokio::task::spawn_blocking(move || {
@@ -89,7 +89,7 @@ impl Files {
         let (place, tag) = (named(at)?, self.tag());
         let _claim = self.claim(&[&place])?;
         self.check(&place, Wish::Change).await?;
-        let (inner, at) = (self.0.clone(), at.clone());
+        let (inner, at) = (self.inner.clone(), at.clone());
         let made = tokio::task::spawn_blocking(move || {
             let part = Part::begin(&inner.space, &place, &tag, true)?;
             part.file.set_length(length_bytes)?;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use futures_util::future::join;
 
-use super::super::digest::Digest;
+use super::super::digest::{Digest, Digests};
 use super::super::dock::storage;
 use super::super::error::{TransferError, both};
 use super::super::flight::Flight;
@@ -41,7 +41,7 @@ async fn decode<E: Engine, I: Inlet<E>>(
     inlet: &mut I,
     populated: &Cell<u64>,
     end_bytes: &mut u64,
-) -> Result<String, TransferError> {
+) -> Result<Digests, TransferError> {
     let mut decoder = Decoder::new(DecodeLimits { capacity_limit_bytes: run.disk_bytes });
     let mut digest = Digest::new(run.grant.checksum_type, run.dock.crew.clone());
     // One buffer is filled and one hashed; the rest is for inflating and writing.

@@ -2,17 +2,20 @@
 //!
 //! Whoever may ask for a pull chooses the URL, so without this the server could be made to read from its own neighbours:
 //! loopback, private networks, the metadata service of a cloud. Checked on the address that is connected to, after the name has
-//! been resolved, so that no name and no spelling leads around it. The list is `[pull] allow`, read by `app`.
+//! been resolved, so that no name and no spelling leads around it. The list is `[pull] allow`, read by `app`; so is whether a
+//! certificate may be pinned by its SHA-1.
 
 use std::collections::HashSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The exceptions: hosts whose addresses do not matter, and networks that may be reached although they are not public.
+/// What the operator has decided: hosts whose addresses do not matter, networks that may be reached although they are not public,
+/// and pins.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Allowed {
     hosts: HashSet<String>,
     networks: Vec<Network>,
+    sha1_pins_refused: bool,
 }
 
 /// Why an address is refused.
@@ -42,6 +45,16 @@ impl Allowed {
             return Err("neither a host name, nor an address, nor a network such as 10.0.0.0/8".to_owned());
         }
         Ok(())
+    }
+
+    /// From here on no certificate is pinned by its SHA-1.
+    pub fn refuse_sha1_pins(&mut self) {
+        self.sha1_pins_refused = true;
+    }
+
+    /// Whether a certificate may be pinned by its SHA-1, as vSphere clients do.
+    pub fn takes_sha1_pins(&self) -> bool {
+        !self.sha1_pins_refused
     }
 
     /// Decides on a connection to `address`, which `host` has been resolved to.

@@ -54,6 +54,8 @@ struct Fields(Vec<(String, String)>);
 pub struct Site {
     origin: Origin,
     addresses: Vec<IpAddr>,
+    /// Whether a thumbprint of SHA-1 is one that a client can come back with.
+    sha1_pins: bool,
     tls: OnceCell<(Arc<ClientConfig>, Arc<Doorkeeper>)>,
 }
 
@@ -167,6 +169,10 @@ impl Origin {
     /// # Errors
     /// The property that is wrong.
     pub fn admit(&self, allowed: &Allowed) -> Result<(), BadFile> {
+        if matches!(self.trust, Trust::Sha1(_)) && !allowed.takes_sha1_pins() {
+            let reason = "a thumbprint of SHA-1 is refused here ([pull] sha1_pins = false); give that of SHA-256";
+            return Err(BadFile { property: "sslThumbprint", reason: reason.to_owned() });
+        }
         let host = self.location.host();
         let Ok(address) = host.parse::<IpAddr>() else { return Ok(()) };
         let refused = |kind: NotPublic| BadFile { property: "url", reason: format!("{host} {kind}") };
@@ -196,7 +202,7 @@ impl Site {
             }
         }
         match (addresses.is_empty(), refused) {
-            (false, _) => Ok(Self { origin, addresses, tls: OnceCell::new() }),
+            (false, _) => Ok(Self { origin, addresses, sha1_pins: allowed.takes_sha1_pins(), tls: OnceCell::new() }),
             (true, Some(kind)) => Err(SourceError::NotAllowed { host, kind }),
             (true, None) => Err(SourceError::Unreachable(format!("{host}: the name has no address"))),
         }
@@ -335,8 +341,8 @@ impl Site {
 
     async fn tls(&self) -> Result<&(Arc<ClientConfig>, Arc<Doorkeeper>), SourceError> {
         let make = async || {
-            let trust = self.origin.trust.clone();
-            let made = tokio::task::spawn_blocking(move || trust::client(&trust)).await;
+            let (trust, sha1_pins) = (self.origin.trust.clone(), self.sha1_pins);
+            let made = tokio::task::spawn_blocking(move || trust::client(&trust, sha1_pins)).await;
             let made = made.map_err(|error| error.to_string()).and_then(|made| made.map_err(|error| error.to_string()));
             made.map_err(|error| SourceError::Unreachable(format!("TLS: {error}")))
         };

@@ -66,16 +66,17 @@ impl Trust {
     }
 }
 
-/// TLS settings for one source. Reads the system's certificates when they are needed, which blocks.
+/// TLS settings for one source. Reads the system's certificates when they are needed, which blocks. What is refused is shown by its
+/// SHA-1, as vSphere clients know it, only if such a pin would be taken.
 ///
 /// # Errors
 /// rustls', when the provider supports no protocol version.
-pub fn client(trust: &Trust) -> Result<(Arc<ClientConfig>, Arc<Doorkeeper>), Error> {
+pub fn client(trust: &Trust, sha1_pins: bool) -> Result<(Arc<ClientConfig>, Arc<Doorkeeper>), Error> {
     let roots = match trust {
         Trust::Roots => system_roots(),
         _ => None,
     };
-    let doorkeeper = Arc::new(Doorkeeper { trust: trust.clone(), roots, refused: Mutex::new(None) });
+    let doorkeeper = Arc::new(Doorkeeper { trust: trust.clone(), sha1_pins, roots, refused: Mutex::new(None) });
     Ok((pin::judged(doorkeeper.clone())?, doorkeeper))
 }
 
@@ -83,6 +84,7 @@ pub fn client(trust: &Trust) -> Result<(Arc<ClientConfig>, Arc<Doorkeeper>), Err
 #[derive(Debug)]
 pub struct Doorkeeper {
     trust: Trust,
+    sha1_pins: bool,
     /// Absent when the system has no certificates, or none is needed.
     roots: Option<Arc<WebPkiServerVerifier>>,
     refused: Mutex<Option<Fault>>,
@@ -98,6 +100,7 @@ impl Doorkeeper {
     fn fault(&self, leaf: &[u8]) -> Fault {
         let thumbprint = match self.trust {
             Trust::Sha256(_) => colons(&sha2::Sha256::digest(leaf)),
+            _ if !self.sha1_pins => colons(&sha2::Sha256::digest(leaf)),
             _ => colons(&sha1::Sha1::digest(leaf)),
         };
         Fault::SslVerifyFault { self_signed: self_signed(leaf).unwrap_or(false), thumbprint }
@@ -192,7 +195,7 @@ mod tests {
     }
 
     fn judged(trust: &Trust, leaf: &[u8]) -> (bool, Option<Fault>) {
-        let (_, doorkeeper) = client(trust).unwrap();
+        let (_, doorkeeper) = client(trust, true).unwrap();
         let name = ServerName::try_from("files.example").unwrap();
         let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(1_800_000_000));
         let accepted = doorkeeper.judge(&CertificateDer::from(leaf), &[], &name, now).is_ok();

@@ -4,6 +4,8 @@
 
 use std::fmt::Display;
 
+use crate::limits::REASON_PHRASE_BYTES;
+
 /// The interim answer that makes a waiting client send its body.
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// What follows the payload of a chunk.
@@ -21,6 +23,7 @@ pub fn chunk_head(payload_bytes: usize, out: &mut Vec<u8>) {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     status: u16,
+    reason: String,
     fields: Vec<(&'static str, String)>,
 }
 
@@ -38,7 +41,12 @@ pub enum AnswerError {
 impl Answer {
     /// An answer without fields.
     pub fn new(status: u16) -> Self {
-        Self { status, fields: Vec::new() }
+        Self { status, reason: reason(status).to_owned(), fields: Vec::new() }
+    }
+
+    /// An answer that says why in its first line, too.
+    pub fn because(status: u16, message: &str) -> Self {
+        Self { status, reason: reason_phrase(status, message), fields: Vec::new() }
     }
 
     /// The status code.
@@ -62,13 +70,26 @@ impl Answer {
         if let Some((name, _)) = self.fields.iter().find(|(_, value)| is_unsafe(value)) {
             return Err(AnswerError::FieldValue { name });
         }
-        out.extend_from_slice(format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status)).as_bytes());
+        out.extend_from_slice(format!("HTTP/1.1 {} {}\r\n", self.status, self.reason).as_bytes());
         for (name, value) in &self.fields {
             out.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
         }
         out.extend_from_slice(b"\r\n");
         Ok(())
     }
+}
+
+/// What follows the status code of a refusal: the usual words, and the message behind them. Clients such as govc show their users that
+/// line and nothing of the body. What may not stand there (RFC 9112, section 4: anything but visible characters and blanks, of which
+/// only ASCII is safe) becomes a question mark.
+pub fn reason_phrase(status: u16, message: &str) -> String {
+    if message.eq_ignore_ascii_case(reason(status)) {
+        return reason(status).to_owned();
+    }
+    let plain = |letter: char| if matches!(letter, ' '..='~') { letter } else { '?' };
+    let mut phrase: String = reason(status).chars().chain(": ".chars()).chain(message.chars().map(plain)).collect();
+    phrase.truncate(REASON_PHRASE_BYTES);
+    phrase
 }
 
 /// The usual words for a status; empty for one that we do not send.
@@ -130,6 +151,21 @@ mod tests {
             assert_eq!(refused, Err(AnswerError::FieldValue { name: "Location" }), "{value:?}");
             assert!(out.is_empty());
         }
+    }
+
+    #[test]
+    fn a_refusal_says_why_in_its_first_line_and_in_that_only() {
+        let first = |message: &str| {
+            let mut out = Vec::new();
+            Answer::because(409, message).field("A", "b").write(&mut out).unwrap();
+            let (first, rest) = std::str::from_utf8(&out).unwrap().split_once("\r\n").unwrap();
+            assert_eq!(rest, "A: b\r\n\r\n");
+            first.to_owned()
+        };
+        assert_eq!(first("[ds] a b is in use"), "HTTP/1.1 409 Conflict: [ds] a b is in use");
+        assert_eq!(first("conflict"), "HTTP/1.1 409 Conflict");
+        assert_eq!(first("a\r\nX: y\té"), "HTTP/1.1 409 Conflict: a??X: y??");
+        assert_eq!(first(&"é".repeat(1000)).len(), "HTTP/1.1 409 ".len() + REASON_PHRASE_BYTES);
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod head;
 mod range;
 mod upload;
 
-pub use answer::{Answer, AnswerError, CHUNK_END, CONTINUE, LAST_CHUNK, chunk_head};
+pub use answer::{Answer, AnswerError, CHUNK_END, CONTINUE, LAST_CHUNK, chunk_head, reason_phrase};
 pub use body::{ChunkedDecoder, FramingError, Step};
 pub use head::{Framing, Head, HeadError, Method, Version, parse_head};
 pub use range::{Selection, content_range, content_range_unsatisfied, select};

@@ -72,6 +72,13 @@ impl FilterSpec {
         let objects = spec.objects("objectSet").iter().map(ObjectSpec::read).collect::<Result<_, _>>()?;
         Ok(FilterSpec { properties, objects })
     }
+
+    /// Whether it reports or follows a property, or something in it.
+    pub fn asks_for(&self, property: &str) -> bool {
+        let reported =
+            self.properties.iter().any(|wanted| wanted.all || wanted.paths.iter().any(|path| is_in(path, property)));
+        reported || self.objects.iter().any(|start| follows(&start.select, property))
+    }
 }
 
 impl PropertySpec {
@@ -97,6 +104,18 @@ impl ObjectSpec {
     pub fn named(&self, name: &str) -> Option<&Traversal> {
         find(&self.select, name)
     }
+}
+
+fn follows(selections: &[Selection], property: &str) -> bool {
+    selections.iter().any(|selection| match selection {
+        Selection::Traverse(traversal) => is_in(&traversal.path, property) || follows(&traversal.select, property),
+        Selection::Named(_) => false,
+    })
+}
+
+/// Whether a path is that property or leads into it: `recentTask`, `recentTask["x"]`, `recentTask.x`.
+fn is_in(path: &str, property: &str) -> bool {
+    path.strip_prefix(property).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 fn find<'a>(selections: &'a [Selection], name: &str) -> Option<&'a Traversal> {

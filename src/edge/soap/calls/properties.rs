@@ -4,6 +4,7 @@ use super::{Visit, expect};
 use crate::edge::soap::describe::properties::has_property;
 use crate::edge::soap::refusal::Refusal;
 use crate::edge::soap::walk::{self, Report};
+use crate::edge::soap::world::TASKS_OF_OBJECTS;
 use crate::lease::Fault;
 use crate::wire::soap::{Call, FilterSpec, Object, Value};
 
@@ -38,6 +39,9 @@ pub fn go_on(call: &Call) -> Result<(), Refusal> {
 pub async fn fetch(visit: &Visit, call: &Call) -> Result<Option<Value>, Refusal> {
     let property = call.arguments().needed_text("prop")?.trim().to_owned();
     let mut world = visit.world();
+    if property.starts_with(TASKS_OF_OBJECTS) {
+        world.show_tasks();
+    }
     let found = world.describe(&call.this).await;
     let Some(found) = found else {
         return Err(match visit.session {

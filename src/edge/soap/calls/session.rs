@@ -1,7 +1,5 @@
 //! Logging in and out.
 
-use std::time::Instant;
-
 use super::{Answer, Visit, expect};
 use crate::edge::soap::describe::service;
 use crate::edge::soap::refusal::Refusal;
@@ -22,16 +20,7 @@ pub async fn login(visit: &Visit, call: &Call) -> Result<Answer, Refusal> {
     let arguments = call.arguments();
     let (name, password) = (arguments.needed_text("userName")?, arguments.needed_text("password")?);
     let desk = &visit.desk;
-    let wait = desk.throttle.wait(visit.address, Instant::now());
-    if !wait.is_zero() {
-        tokio::time::sleep(wait).await;
-    }
-    let Some(role) = (desk.login)(name.to_owned(), password.to_owned()).await else {
-        desk.throttle.failed(visit.address, Instant::now());
-        tracing::warn!(user = name, address = %visit.address, "login refused");
-        return Err(Refusal::InvalidLogin);
-    };
-    desk.throttle.succeeded(visit.address);
+    let role = desk.authenticate(name, password.to_owned(), visit.address).await?;
     let (session, cookie) = desk.sessions.begin(name, role, visit.address, &visit.agent)?;
     tracing::info!(user = name, address = %visit.address, session = session.key, "logged in");
     Ok(Answer { value: Some(session.info().into()), cookie: Some(cookie) })

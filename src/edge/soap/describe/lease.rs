@@ -82,7 +82,7 @@ pub fn probe_result(result: &ProbeResult) -> Object {
 
 fn checksum_type(kind: ChecksumType) -> &'static str {
     match kind {
-        ChecksumType::Sha256 => "sha256",
+        ChecksumType::Sha256 | ChecksumType::Both => "sha256",
         ChecksumType::Sha1 | ChecksumType::None => "sha1",
     }
 }

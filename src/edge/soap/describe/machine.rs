@@ -2,20 +2,17 @@
 
 use super::places::{self, vapp_ref};
 use super::{datastore, device};
-use crate::edge::soap::world::{World, machine_ref, task_ref};
+use crate::edge::soap::world::{TASKS_OF_OBJECTS, World, machine_ref};
 use crate::inventory::{Machine, Origin};
-use crate::lease::TaskInfo;
 use crate::limits::RECENT_TASKS_OF_MACHINE;
 use crate::wire::soap::{MoRef, Object, Value};
 
 /// The machine of that id.
 pub async fn machine(world: &mut World<'_>, id: &str) -> Option<Object> {
-    let tasks = world.tasks().await;
+    let own = world.tasks_of(id).await;
+    let recent = own.into_iter().rev().take(RECENT_TASKS_OF_MACHINE).rev();
     let world = &*world;
     let machine = world.machine(id)?;
-    let of_it = |task: &&TaskInfo| task.entity_ref.as_ref().is_some_and(|entity| entity.id == id);
-    let own: Vec<MoRef> = tasks.iter().filter(of_it).map(|task| task_ref(&task.key)).collect();
-    let recent = own.into_iter().rev().take(RECENT_TASKS_OF_MACHINE).rev();
     let vapp = world.vapp_of(machine);
     let parent = if vapp.is_none() { Some(places::machine_folder()) } else { None };
     let mut stores: Vec<MoRef> =
@@ -35,7 +32,7 @@ pub async fn machine(world: &mut World<'_>, id: &str) -> Option<Object> {
         .with("datastore", Value::refs(stores))
         .with("network", Value::refs(networks))
         .with("guestHeartbeatStatus", Value::word("ManagedEntityStatus", "gray"))
-        .with("recentTask", Value::refs(recent))
+        .with(TASKS_OF_OBJECTS, Value::refs(recent))
         .with("disabledMethod", Value::texts(disabled(machine).iter().copied()));
     Some(object)
 }

@@ -83,6 +83,8 @@ async fn what_does_not_exist_gets_its_fault() {
     let stage = Stage::new().await;
     let client = stage.client("admin").await;
     assert_eq!(client.refused("Frobnicate", "VirtualMachine", "vm-1", "").await, "MethodNotFound");
+    let (_, _, body) = stage.post(&client.cookie, &call("CloneVM_Task", "VirtualMachine", "vm-1", "")).await;
+    assert!(body.contains("this server does not offer CloneVM_Task of VirtualMachine"), "{body}");
     assert_eq!(client.refused("ExportVm", "Folder", "group-v3", "").await, "MethodNotFound");
     assert_eq!(client.refused("ExportVm", "VirtualMachine", "vm-99", "").await, "ManagedObjectNotFound");
     assert_eq!(client.refused("HttpNfcLeaseComplete", "HttpNfcLease", "lease-0", "").await, "ManagedObjectNotFound");
@@ -90,6 +92,70 @@ async fn what_does_not_exist_gets_its_fault() {
     assert_eq!(client.refused("DestroyView", "ContainerView", "v", "").await, "ManagedObjectNotFound");
     let unset = client.ask("Fetch", "VirtualMachine", "vm-1", "<prop>snapshot</prop>").await;
     assert_eq!(unset.children, [], "a property that is not set answers nothing");
+}
+
+#[tokio::test]
+async fn the_tasks_of_a_machine_are_shown_in_whatever_way_they_are_asked_for() {
+    let stage = Stage::new().await;
+    let client = stage.client("admin").await;
+    let began = client.ask("Rename_Task", "VirtualMachine", "vm-1", "<newName>other</newName>").await;
+    let task = began.text_of("returnval").unwrap().to_owned();
+    let fetched = client.ask("Fetch", "VirtualMachine", "vm-1", "<prop>recentTask</prop>").await;
+    assert_eq!(fetched.child("returnval").unwrap().children[0].text, task);
+    let start = "<obj type='VirtualMachine'>vm-1</obj>";
+    let follow = format!(
+        "{start}<selectSet x:type='TraversalSpec'><type>VirtualMachine</type><path>recentTask</path></selectSet>"
+    );
+    for (kind, wanted, start) in [
+        ("VirtualMachine", "<pathSet>recentTask</pathSet>", start),
+        ("ManagedEntity", "<pathSet>name</pathSet><pathSet>recentTask</pathSet>", start),
+        ("VirtualMachine", "<all>true</all>", start),
+        ("Task", "<pathSet>info.key</pathSet>", &follow),
+    ] {
+        // What was described before for another filter does not count.
+        let spec = format!(
+            "<specSet><propSet><type>VirtualMachine</type><pathSet>name</pathSet></propSet><objectSet>{start}</objectSet></specSet>\
+             <specSet><propSet><type>{kind}</type>{wanted}</propSet><objectSet>{start}</objectSet></specSet>"
+        );
+        let (_, _, body) = stage
+            .post(&client.cookie, &call("RetrieveProperties", "PropertyCollector", "propertyCollector", &spec))
+            .await;
+        assert!(body.contains(&format!(">{task}</")), "{kind} {wanted}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_gives_as_reason_is_shown_as_it_said_it() {
+    let stage = Stage::new().await;
+    let client = stage.client("admin").await;
+    let fault = |kind: &str, fields: &str, message: &str| {
+        format!("<fault><fault x:type='{kind}'>{fields}</fault><localizedMessage>{message}</localizedMessage></fault>")
+    };
+    let file = "<file>a.vmdk</file>";
+    for (given, kind, shown) in [
+        (fault("FileFault", file, "the tape is full"), "FileFault", "a.vmdk: the tape is full"),
+        (fault("FileFault", file, "a.vmdk: the tape is full"), "FileFault", "a.vmdk: the tape is full"),
+        (fault("FileFault", file, ""), "FileFault", "a.vmdk: the client gave up"),
+        (fault("FileNotFound", file, ""), "FileFault", "a.vmdk: the client says that it does not exist"),
+        (fault("FileFault", "<file/>", "the tape is full"), "SystemError", "the tape is full"),
+        (
+            fault("InvalidState", "", "not allowed in the present state: too late"),
+            "InvalidState",
+            "not allowed in the present state: too late",
+        ),
+        (fault("HttpFault", "<statusCode>503</statusCode>", "busy"), "HttpFault", "HTTP status 503: busy"),
+        (fault("SystemError", "<reason>why</reason>", ""), "SystemError", "why"),
+        (fault("MethodFault", "", "no more tape"), "SystemError", "no more tape"),
+        (fault("ConcurrentAccess", "", ""), "SystemError", "the client gave up (ConcurrentAccess)"),
+        (fault("ConcurrentAccess", "", "twice"), "SystemError", "twice (ConcurrentAccess)"),
+    ] {
+        let lease = stage.lease("admin").await;
+        client.ask("HttpNfcLeaseAbort", "HttpNfcLease", lease.id.as_str(), &given).await;
+        let error = client.ask("Fetch", "HttpNfcLease", lease.id.as_str(), "<prop>error</prop>").await;
+        let error = error.child("returnval").unwrap();
+        assert_eq!(error.text_of("localizedMessage"), Some(shown), "{given}");
+        assert_eq!(error.child("fault").unwrap().xsi_type(), Some(kind), "{given}");
+    }
 }
 
 #[tokio::test]
