@@ -1,6 +1,7 @@
 //! The API from outside: requests as clients write them, against a real driver and a real inventory on storage that only takes notes.
 
 mod answers;
+mod vapps;
 mod waiting;
 
 use std::net::SocketAddr;

@@ -27,6 +27,8 @@ pub struct World<'a> {
     pub vapps: Vec<VApp>,
     stores: Option<Arc<Vec<StoreInfo>>>,
     tasks: Option<Arc<Vec<TaskInfo>>>,
+    /// Which vApp each machine is in.
+    membership: HashMap<MachineId, usize>,
     known: HashMap<MoRef, Option<Arc<Object>>>,
 }
 
@@ -37,7 +39,9 @@ impl<'a> World<'a> {
             Some(_) => (desk.inventory.machines(), desk.inventory.vapps()),
             None => (Vec::new(), Vec::new()),
         };
-        Self { desk, session, reached, machines, vapps, stores: None, tasks: None, known: HashMap::new() }
+        let members = vapps.iter().enumerate().flat_map(|(index, vapp)| vapp.members.iter().map(move |it| (index, it)));
+        let membership = members.map(|(index, member)| (member.machine.clone(), index)).collect();
+        Self { desk, session, reached, machines, vapps, stores: None, tasks: None, membership, known: HashMap::new() }
     }
 
     /// All set properties of an object; `None` when there is no such object or it is not for the one who asks.
@@ -90,7 +94,17 @@ impl<'a> World<'a> {
 
     /// The vApp a machine belongs to.
     pub fn vapp_of(&self, machine: &Machine) -> Option<&VApp> {
-        self.vapps.iter().find(|vapp| vapp.machines.contains(&machine.name))
+        self.membership.get(&machine.id).and_then(|index| self.vapps.get(*index))
+    }
+
+    /// The vApp of that id.
+    pub fn vapp(&self, id: &str) -> Option<&VApp> {
+        self.vapps.iter().find(|vapp| vapp.id == id)
+    }
+
+    /// The machines of a vApp, in its order.
+    pub fn members(&self, vapp: &VApp) -> Vec<&Machine> {
+        vapp.members.iter().filter_map(|member| self.machine(member.machine.as_str())).collect()
     }
 }
 
