@@ -1,11 +1,14 @@
-"""import_vapp.py OVA NAME MACHINE...: a vApp, imported as deployment scripts do it, with the machines its OVF names; looked at before it is
-done and afterwards.
+"""import_vapp.py push|pull OVA NAME MACHINE...: a vApp, imported as deployment scripts do it, with the machines its OVF names; looked at
+before it is done and afterwards. The last line printed has the names that its machines got.
 """
+import os
 import tarfile
 
+from pyVim.task import WaitForTask
+from sources import Source
 from vsphere import *
 
-path, name, *machines = sys.argv[1:]
+way, path, name, *machines = sys.argv[1:]
 archive = tarfile.open(path)
 descriptor = archive.extractfile(next(member for member in archive.getnames() if member.endswith(".ovf"))).read().decode()
 si = connect()
@@ -53,12 +56,24 @@ def send(item):
     expect(status in (200, 201), f"{item.path} was answered {status}")
 
 
-send(first)
-refused((vim.fault.InvalidState, vim.fault.FileFault), lease.Complete, "Complete with disks missing")
-same(lease.state, vim.HttpNfcLease.State.ready, "state after a refused Complete")
-for number, item in enumerate(rest):
-    lease.Progress(100 * (number + 1) // len(items))
-    send(item)
+def fetched():
+    """All files by the lease itself, out of the archive in one pass."""
+    source = Source(os.path.dirname(os.path.abspath(path)))
+    url = source.url(f"plain/{os.path.basename(path)}")
+    files = [vim.HttpNfcLease.SourceFile(targetDeviceId=item.deviceId, url=url, memberName=item.path, create=bool(item.create),
+                                         size=item.size) for item in items]
+    same(WaitForTask(lease.PullFromUrls(files)), vim.TaskInfo.State.success, "the pull")
+
+
+if way == "pull":
+    fetched()
+else:
+    send(first)
+    refused((vim.fault.InvalidState, vim.fault.FileFault), lease.Complete, "Complete with disks missing")
+    same(lease.state, vim.HttpNfcLease.State.ready, "state after a refused Complete")
+    for number, item in enumerate(rest):
+        lease.Progress(100 * (number + 1) // len(items))
+        send(item)
 manifest = {entry.key: entry for entry in lease.GetManifest()}
 for item in items:
     digest = Digest()

@@ -36,7 +36,10 @@ among() {
     die "$1 is not among ${*:2}"
 }
 
-site
+site '
+[pull]
+allow = ["127.0.0.1"]
+'
 sail
 as deckhand "$operator_password"
 empty=$(stored)
@@ -62,10 +65,17 @@ same "$(members copy)" db_1,web_1 "machines of the copy"
 whole copy web_1 db_1
 
 # pyvmomi, with an ISO that is in two drives.
-program import_vapp.py withcd.ova mall web db | tee imported
+program import_vapp.py push withcd.ova mall web db | tee imported
 same "$(tail -n 1 imported)" "web_2 db_2" "names that were free"
 whole mall web_2 db_2
 for machine in web_2 db_2; do cmp tools.iso "$work/ds/$machine/tools.iso" || die "the ISO of $machine differs"; done
+
+# Fetched by the lease itself, under the names the specification has for them.
+program import_vapp.py pull shop.ova fair web db | tee imported
+same "$(tail -n 1 imported)" "web_3 db_3" "names that were free"
+whole fair web_3 db_3
+govc vapp.destroy fair
+[ ! -e ds/web_3 ] || die "files of a vApp that was destroyed"
 
 # After a restart it is all the same; so are its ids.
 id=$(govc ls -i vm/mall)

@@ -104,6 +104,7 @@ children, spec.child = list(spec.child), []
 refused(vmodl.fault.InvalidArgument, lambda: pool.ImportVApp(spec, datacenter.vmFolder), "a vApp of no machine")
 spec.child = [children[0], children[0]]
 refused(vim.fault.DuplicateName, lambda: pool.ImportVApp(spec, datacenter.vmFolder), "one machine twice")
-spec.child = [*children[:1], spec]
+spec.child = [children[0], import_spec(si, descriptor, "inner")[2].importSpec]
+refused(vmodl.fault.InvalidArgument, lambda: pool.ImportVApp(spec, datacenter.vmFolder), "a vApp in a vApp")
 same((names(si, vim.VirtualMachine), names(si, vim.VirtualApp)), before, "what is there after all that")
 Disconnect(si)

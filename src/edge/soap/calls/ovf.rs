@@ -45,7 +45,7 @@ pub async fn create_import_spec(visit: &Visit, call: &Call) -> Result<Value, Ref
     }
     let mut warnings = warnings(&plan);
     if errors.is_empty() {
-        warnings.extend(name(&mut plan, &world));
+        warnings.extend(settle_names(&mut plan, &world));
         let files = files(&plan);
         answer = answer
             .with("importSpec", import_spec(&plan, &files, &store))
@@ -215,7 +215,7 @@ fn files(plan: &Plan) -> Vec<&PlannedFile> {
 
 /// The names of what is made, in the form in which names are compared. Machines of a vApp whose names are taken get free ones, which is
 /// said: nobody but the document has chosen them.
-fn name(plan: &mut Plan, world: &World) -> Vec<Object> {
+fn settle_names(plan: &mut Plan, world: &World<'_>) -> Vec<Object> {
     plan.name = check_name(&plan.name).unwrap_or_else(|_| plan.name.clone());
     if !plan.is_vapp {
         plan.systems.iter_mut().for_each(|system| system.name.clone_from(&plan.name));
