@@ -69,7 +69,9 @@ pub(super) fn merge(
             earlier => earlier,
         };
         if imported_vapp(roster, &name) {
-            mistakes.push(format!("[vm.{name}] an imported vApp has that name; rename the machine, or remove the vApp first"));
+            mistakes.push(format!(
+                "[vm.{name}] an imported vApp has that name; rename the machine, or remove the vApp first"
+            ));
         }
         let id = earlier.map_or_else(|| MachineId::of(claimed + 1), |earlier| earlier.id.clone());
         match build::machine(new, id, Origin::Configured, now_ms, earlier, dice) {

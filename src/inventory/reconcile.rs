@@ -131,12 +131,7 @@ async fn next_import(
     }
 }
 
-async fn settle_if_ended<F, D>(
-    inventory: &Inventory,
-    leases: &Leases,
-    lease: &LeaseId,
-    finish: &F,
-) -> Result<(), Fault>
+async fn settle_if_ended<F, D>(inventory: &Inventory, leases: &Leases, lease: &LeaseId, finish: &F) -> Result<(), Fault>
 where
     F: Fn(Machine) -> D,
     D: Future<Output = Result<(), Fault>>,

@@ -73,13 +73,7 @@ impl Roster {
     }
 
     /// The same with a number of the caller's choice.
-    pub(super) fn admit_as(
-        &self,
-        new: &NewMachine,
-        number: u64,
-        now_ms: u64,
-        dice: Dice,
-    ) -> Result<Machine, Fault> {
+    pub(super) fn admit_as(&self, new: &NewMachine, number: u64, now_ms: u64, dice: Dice) -> Result<Machine, Fault> {
         if self.machines.len() + self.reserved.len() >= MACHINES {
             return Err(Fault::InsufficientResourcesFault { reason: format!("there are {MACHINES} machines") });
         }

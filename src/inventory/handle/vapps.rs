@@ -60,7 +60,8 @@ impl Inventory {
         let made = self.step(move |_| {
             let vapp = VApp { importing: importing.clone(), ..reserved.vapp.clone() };
             let machines = reserved.machines.iter();
-            let machines = machines.map(|machine| Write::Put(Machine { importing: importing.clone(), ..machine.clone() }));
+            let machines =
+                machines.map(|machine| Write::Put(Machine { importing: importing.clone(), ..machine.clone() }));
             let writes = machines.chain([Write::PutVApp(vapp.clone())]).collect();
             // The names stay reserved until they are taken.
             Ok((writes, (vapp, reserved)))

@@ -106,7 +106,10 @@ async fn what_cannot_be_stored_is_not_there_and_takes_no_name() {
 #[tokio::test]
 async fn names_and_disks_are_nobody_elses_or_nothing_is_taken() {
     let inventory = open(&Memory::default());
-    inventory.configure(vec![machine("own", &["own"])], vec![NewVApp { name: "set".into(), machines: vec!["own".into()] }]).await.unwrap();
+    inventory
+        .configure(vec![machine("own", &["own"])], vec![NewVApp { name: "set".into(), machines: vec!["own".into()] }])
+        .await
+        .unwrap();
     let duplicate = |name: &str| Fault::DuplicateName { name: name.into() };
     let with = |name: &str, machines: Vec<NewMachine>| VAppImport {
         name: name.into(),
@@ -125,7 +128,9 @@ async fn names_and_disks_are_nobody_elses_or_nothing_is_taken() {
         assert_eq!(inventory.reserve_vapp(new).await.unwrap_err(), fault);
     }
     let shared = with("new", vec![machine("a", &["disk"]), machine("b", &["disk"])]);
-    assert!(matches!(inventory.reserve_vapp(shared).await, Err(Fault::FileLocked { reason, .. }) if reason.contains('a')));
+    assert!(
+        matches!(inventory.reserve_vapp(shared).await, Err(Fault::FileLocked { reason, .. }) if reason.contains('a'))
+    );
     let wrong = with("new", vec![machine("a", &[]), machine("b/c", &[])]);
     let refused = inventory.reserve_vapp(wrong).await.unwrap_err();
     assert_eq!(refused.to_string(), "child[1].name: write / as %2f in a name");
@@ -194,7 +199,10 @@ async fn configured_vapps_stand_beside_imported_ones_and_are_not_changed() {
     let own = inventory.by_name("own").unwrap().id;
     assert_eq!((configured.members.len(), &configured.members[0].machine), (1, &own));
     for refused in [inventory.remove_vapp(&configured.id).await, inventory.rename_vapp(&configured.id, "x").await] {
-        assert!(matches!(&refused, Err(Fault::NotSupported { reason }) if reason.contains("[vapp.set]")), "{refused:?}");
+        assert!(
+            matches!(&refused, Err(Fault::NotSupported { reason }) if reason.contains("[vapp.set]")),
+            "{refused:?}"
+        );
     }
     let mistakes = inventory.configure(vec![machine("own", &[]), machine("shop", &[])], set("shop")).await.unwrap_err();
     let mistakes = mistakes.to_string();

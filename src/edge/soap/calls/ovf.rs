@@ -40,7 +40,8 @@ pub async fn create_import_spec(visit: &Visit, call: &Call) -> Result<Value, Ref
     let mut errors: Vec<Object> =
         plan.errors.iter().map(|error| localized(error.vim_fault(), &error.to_string())).collect();
     if let Some(id) = descriptor.nested_collection() {
-        let reason = format!("VirtualSystemCollection {id:?} is part of another one; a vApp of vApps cannot be imported");
+        let reason =
+            format!("VirtualSystemCollection {id:?} is part of another one; a vApp of vApps cannot be imported");
         errors.push(localized("OvfUnsupportedElement", &reason));
     }
     let mut warnings = warnings(&plan);
@@ -227,7 +228,8 @@ fn settle_names(plan: &mut Plan, world: &World<'_>) -> Vec<Object> {
     let mut changed = Vec::new();
     for system in &mut plan.systems {
         let escaped = || system.name.replace('%', "%25").replace('/', "%2f").replace('\\', "%5c");
-        let wanted = check_name(&system.name).or_else(|_| check_name(&escaped())).unwrap_or_else(|_| system.name.clone());
+        let wanted =
+            check_name(&system.name).or_else(|_| check_name(&escaped())).unwrap_or_else(|_| system.name.clone());
         let mut free = wanted.clone();
         let mut number = 0;
         while !taken.insert(free.clone()) {
@@ -237,7 +239,8 @@ fn settle_names(plan: &mut Plan, world: &World<'_>) -> Vec<Object> {
             free = wanted.chars().take(kept).collect::<String>().trim_end().to_owned() + &end;
         }
         if free != wanted {
-            let message = format!("VirtualSystem {:?}: the name {wanted:?} is taken; the machine becomes {free:?}", system.id);
+            let message =
+                format!("VirtualSystem {:?}: the name {wanted:?} is taken; the machine becomes {free:?}", system.id);
             changed.push(localized("OvfImport", &message));
         }
         system.name = free;

@@ -156,7 +156,12 @@ mod tests {
             disk,
             target: Target { datastore: "default".to_owned(), path: name.to_owned(), form: Form::Raw },
         };
-        let sent = vec![spec("disk-0.vmdk", true), spec("tools.iso", false), spec("disk-0.vmdk", true), spec("tools.iso", false)];
+        let sent = vec![
+            spec("disk-0.vmdk", true),
+            spec("tools.iso", false),
+            spec("disk-0.vmdk", true),
+            spec("tools.iso", false),
+        ];
         let names: Vec<String> = numbered(sent).into_iter().map(|disk| disk.name).collect();
         assert_eq!(names, ["disk-0.vmdk", "tools.iso", "disk-1.vmdk", "3-tools.iso"]);
     }

@@ -96,7 +96,7 @@ async fn the_machines_of_a_vapp_have_one_lease_and_its_keys_are_those_of_the_ite
     assert_eq!(vapp.members.iter().map(|member| member.start_order).collect::<Vec<_>>(), [0, 7]);
     let entity = client.ask("Fetch", "HttpNfcLease", &lease, "<prop>info.entity</prop>").await;
     let entity = entity.child("returnval").unwrap();
-    assert_eq!((entity.attribute("type"), entity.text.as_str()), (Some("VirtualApp"), vapp.id.as_str()));
+    assert_eq!((entity.attribute_in("", "type"), entity.text.as_str()), (Some("VirtualApp"), vapp.id.as_str()));
 
     let targets: Vec<String> = stage
         .desk
@@ -108,10 +108,7 @@ async fn the_machines_of_a_vapp_have_one_lease_and_its_keys_are_those_of_the_ite
         .iter()
         .map(|disk| disk.target.to_string())
         .collect();
-    assert_eq!(
-        targets,
-        ["[default] web/web-flat.vmdk", "[default] web/web_1-flat.vmdk", "[default] db/db-flat.vmdk"]
-    );
+    assert_eq!(targets, ["[default] web/web-flat.vmdk", "[default] web/web_1-flat.vmdk", "[default] db/db-flat.vmdk"]);
     // The items are in the order of the package, and each leads to the disk it is for.
     let urls = client.ask("Fetch", "HttpNfcLease", &lease, "<prop>info.deviceUrl</prop>").await;
     let urls = &urls.child("returnval").unwrap().children;
@@ -227,7 +224,8 @@ async fn a_vapp_is_renamed_described_and_destroyed_with_its_machines() {
     let stage = Stage::new().await;
     let client = stage.client("operator").await;
     // Without files nothing has to be sent.
-    let empty = shop().replace(" ovf:fileRef='f1'", "").replace(" ovf:fileRef='f2'", "").replace(" ovf:fileRef='f3'", "");
+    let empty =
+        shop().replace(" ovf:fileRef='f1'", "").replace(" ovf:fileRef='f2'", "").replace(" ovf:fileRef='f3'", "");
     let lease = import(&client, &spec(&client, &empty, "").await).await;
     client.ask("HttpNfcLeaseComplete", "HttpNfcLease", &lease, "").await;
     let vapp = stage.desk.inventory.vapps().remove(0);
