@@ -125,6 +125,13 @@ async fn the_machines_of_a_vapp_have_one_lease_and_its_keys_are_those_of_the_ite
         .collect();
     assert_eq!(items, [("1.vmdk", 0), ("2.vmdk", 2), ("3.vmdk", 1)]);
 
+    // A vApp is a resource pool too, but not the one that scripts mean by the first.
+    let create = "<container type='Folder'>group-d1</container><type>ResourcePool</type><recursive>true</recursive>";
+    let view = client.ask("CreateContainerView", "ViewManager", "ViewManager", create).await;
+    let view = client.ask("Fetch", "ContainerView", view.text_of("returnval").unwrap(), "<prop>view</prop>").await;
+    let pools: Vec<&str> = view.child("returnval").unwrap().children.iter().map(|pool| pool.text.as_str()).collect();
+    assert_eq!(pools, ["resgroup-9", vapp.id.as_str()]);
+
     // While it goes on nothing of it is changed; when it fails, nothing of it stays.
     let id = vapp.id.as_str();
     assert_eq!(client.refused("Destroy_Task", "VirtualApp", id, "").await, "TaskInProgress");
