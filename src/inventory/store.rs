@@ -38,7 +38,7 @@ pub struct Stored {
 
 /// One step of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "a commit has few, and nearly always the large one")]
+#[allow(clippy::large_enum_variant, reason = "a commit has few, and nearly always the large one")]
 pub enum Write {
     /// No id up to this number will be given out from now on.
     Claim(u64),

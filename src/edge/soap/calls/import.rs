@@ -31,6 +31,9 @@ pub async fn import(visit: &Visit, call: &Call) -> Result<Value, Refusal> {
         }
     }
     let spec = arguments.needed_object("spec")?;
+    if call.this.kind == "VirtualApp" {
+        return Err(Refusal::unsupported("an import into a vApp; import into the resource pool"));
+    }
     if spec.kind() == Some("VirtualAppImportSpec") {
         return vapp::import(visit, call, &spec).await;
     }

@@ -16,9 +16,6 @@ use crate::wire::soap::{Arguments, Call, Value};
 /// `ImportVApp` of several machines.
 pub async fn import(visit: &Visit, call: &Call, spec: &Arguments<'_>) -> Result<Value, Refusal> {
     let session = visit.session(call)?;
-    if call.this.kind == "VirtualApp" {
-        return Err(Refusal::unsupported("a vApp within a vApp; import it into the resource pool"));
-    }
     let stores = visit.world().stores().await;
     let (mut machines, mut sent) = (Vec::new(), Vec::new());
     let children = spec.objects("child");

@@ -172,9 +172,12 @@ async fn taken_names_are_replaced_in_the_specification_and_refused_at_the_import
     import(&client, &answer).await;
     let names: Vec<String> = stage.desk.inventory.machines().into_iter().map(|machine| machine.name).collect();
     assert_eq!(names, ["vm1", "web", "db", "web_2", "db_1"]);
-    // One that is itself a vApp's cannot be what a vApp is put into.
+    // A vApp is a resource pool too, but what it holds came with it.
     let id = stage.desk.inventory.vapps().remove(0).id;
-    assert_eq!(client.refused("ImportVApp", "VirtualApp", &id, &renamed).await, "NotSupported");
+    let machine = "<spec x:type='VirtualMachineImportSpec'><configSpec><name>x</name></configSpec></spec>";
+    for spec in [renamed.as_str(), machine] {
+        assert_eq!(client.refused("ImportVApp", "VirtualApp", &id, spec).await, "NotSupported");
+    }
 }
 
 #[tokio::test]
