@@ -1,5 +1,6 @@
 //! vApps: from a descriptor of several machines to their one lease, and what becomes of them.
 
+use super::waiting::{changes, collector, filter};
 use super::*;
 
 /// A descriptor of `shop`: `web` has the first and the third file, `db` the second.
@@ -227,6 +228,32 @@ async fn a_specification_that_was_changed_is_read_with_care() {
     }
     assert_eq!((stage.desk.inventory.vapps(), stage.desk.inventory.machines().len()), (vec![], 1));
     client.ask("ImportVApp", "ResourcePool", "resgroup-9", &good).await;
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_vapp_hears_of_its_machines() {
+    let stage = Stage::new().await;
+    let client = stage.client("operator").await;
+    let lease = import(&client, &spec(&client, &shop(), "").await).await;
+    let inventory = &stage.desk.inventory;
+    inventory.settle(&lease.as_str().into(), crate::inventory::Settled::Kept { capacities: vec![] }).await.unwrap();
+    let vapp = inventory.vapps().remove(0);
+    let id = collector(&client, &filter("VirtualApp", &vapp.id, &["name", "vAppConfig"])).await;
+    let version = changes(&client.ask("WaitForUpdates", "PropertyCollector", &id, "").await).1;
+    let wait = async |version: String| {
+        let wait = format!("<version>{version}</version><options><maxWaitSeconds>10</maxWaitSeconds></options>");
+        let heard = client.ask("WaitForUpdatesEx", "PropertyCollector", &id, &wait).await;
+        let (changed, version) = changes(&heard);
+        (changed.into_iter().map(|(name, _)| name).collect::<Vec<_>>(), version)
+    };
+    let soon = tokio::time::sleep(Duration::from_millis(50));
+    let ((changed, version), _) = tokio::join!(wait(version), async {
+        soon.await;
+        inventory.remove(&vapp.members[0].machine).await.unwrap()
+    });
+    assert_eq!(changed, ["vAppConfig"]);
+    let (heard, _) = tokio::join!(wait(version), inventory.rename_vapp(&vapp.id, "mall"));
+    assert_eq!(heard.0, ["name"]);
 }
 
 #[tokio::test]
