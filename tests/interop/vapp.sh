@@ -140,4 +140,31 @@ sed -i 's/^max_rate_bytes_per_s.*/max_rate_bytes_per_s = 0/' diskferry.toml
 sail
 govc import.ova -name sunk shop.ova >import.log
 whole sunk web db
+govc vapp.destroy sunk
+
+# Killed at any moment, also while it ends: then it is there whole or not at all.
+done_with() { [ "$(admin /leases | jq -r "[.[] | select(.entity == \"$1\") | .state][-1]")" = done ]; }
+settled() { nothing_left || { [ "$(members "$1")" = db,web ] && done_with "$1"; }; }
+kept=0
+for round in $(seq "${rounds-6}"); do
+    name=wreck-$round
+    "$govc_program" import.ova -name "$name" shop.ova >import.log 2>&1 &
+    import=$!
+    sleep "0.$((RANDOM % 900 + 100))"
+    kill -9 "$server_pid"
+    wait "$server_pid" 2>/dev/null || true
+    answered=0
+    wait "$import" || answered=$?
+    sail
+    until_true 30 settled "$name"
+    if [ -z "$(machines)" ]; then
+        [ "$answered" != 0 ] || die "$name was answered and is gone"
+        continue
+    fi
+    kept=$((kept + 1))
+    whole "$name" web db
+    govc vapp.destroy "$name"
+    same "$(stored)" "$empty" "files after $name was destroyed"
+done
+echo "$kept of ${rounds-6} vApps were whole after a kill, of the others nothing is left"
 stop
