@@ -159,6 +159,10 @@ pub const DRAIN_MS: u64 = 30_000;
 // ---------------------------------------------------------------- inventory
 /// Machines of the inventory: what one vSphere host can hold, four times. Property collectors look at all of them.
 pub const MACHINES: usize = 4096;
+/// vApps of the inventory, empty ones included; each comes with at least one machine.
+pub const VAPPS: usize = 1024;
+/// Machines of an imported vApp; what [`OVF_SYSTEMS`] lets through.
+pub const MACHINES_PER_VAPP: usize = OVF_SYSTEMS;
 /// Longest name of a machine, in characters; what vSphere takes.
 pub const MACHINE_NAME_CHARACTERS: usize = 80;
 /// Longest guest id; the longest of the API has 24 characters.

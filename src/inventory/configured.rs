@@ -10,9 +10,10 @@ use sha2::{Digest, Sha256};
 use super::build::{self, Dice};
 use super::fields::check_name;
 use super::id::MachineId;
-use super::machine::{Machine, NewMachine, Origin, VApp};
+use super::machine::{Machine, NewMachine, Origin};
 use super::roster::Roster;
 use super::store::Write;
+use super::vapp::{Member, VApp};
 use crate::lease::Fault;
 
 /// A vApp that is asked for.
@@ -67,6 +68,11 @@ pub(super) fn merge(
             }
             earlier => earlier,
         };
+        if imported_vapp(roster, &name) {
+            mistakes.push(format!(
+                "[vm.{name}] an imported vApp has that name; rename the machine, or remove the vApp first"
+            ));
+        }
         let id = earlier.map_or_else(|| MachineId::of(claimed + 1), |earlier| earlier.id.clone());
         match build::machine(new, id, Origin::Configured, now_ms, earlier, dice) {
             Ok(machine) => {
@@ -97,11 +103,22 @@ pub(super) fn merge(
     Ok(writes)
 }
 
-/// The vApps, once the configured machines are known.
-pub(super) fn vapps(roster: &Roster, machines: &[NewMachine], vapps: &[NewVApp]) -> Result<Vec<VApp>, ConfigureError> {
+/// The vApps, once the configured machines are known: `made` are those that are new or changed.
+pub(super) fn vapps(
+    roster: &Roster,
+    made: &[Write],
+    machines: &[NewMachine],
+    vapps: &[NewVApp],
+) -> Result<Vec<VApp>, ConfigureError> {
     let mut mistakes = Vec::new();
+    let made = made.iter().filter_map(|write| match write {
+        Write::Put(machine) => Some(machine),
+        _ => None,
+    });
+    let ids: HashMap<&str, &MachineId> =
+        roster.machines().chain(made).map(|machine| (machine.name.as_str(), &machine.id)).collect();
     let configured: HashSet<String> = machines.iter().filter_map(|machine| check_name(&machine.name).ok()).collect();
-    let (mut names, mut owned, mut made) = (HashSet::new(), HashSet::new(), Vec::new());
+    let (mut names, mut owned, mut all) = (HashSet::new(), HashSet::new(), Vec::new());
     for new in vapps {
         let name = match check_name(&new.name) {
             Ok(name) => name,
@@ -111,7 +128,8 @@ pub(super) fn vapps(roster: &Roster, machines: &[NewMachine], vapps: &[NewVApp])
             }
         };
         let imported = |machine: &Machine| machine.origin == Origin::Imported && machine.name == name;
-        if configured.contains(&name) || !names.insert(name.clone()) || roster.machines().any(imported) {
+        let taken = roster.machines().any(imported) || imported_vapp(roster, &name);
+        if configured.contains(&name) || !names.insert(name.clone()) || taken {
             mistakes.push(format!("[vapp.{name}] a machine or another vApp has that name"));
         }
         let mut members = Vec::new();
@@ -122,14 +140,21 @@ pub(super) fn vapps(roster: &Roster, machines: &[NewMachine], vapps: &[NewVApp])
             if !owned.insert(machine.clone()) {
                 mistakes.push(format!("[vapp.{name}] {machine} is part of a vApp already"));
             }
-            members.push(machine);
+            // One that cannot be made is a mistake already.
+            let id = ids.get(machine.as_str());
+            members.extend(id.map(|id| Member { machine: (*id).clone(), start_order: 0 }));
         }
-        made.push(VApp { id: vapp_id(&name), name, machines: members });
+        let (id, annotation, origin) = (vapp_id(&name), String::new(), Origin::Configured);
+        all.push(VApp { id, name, annotation, members, origin, importing: None });
     }
     match mistakes.is_empty() {
-        true => Ok(made),
+        true => Ok(all),
         false => Err(ConfigureError::Mistakes(mistakes)),
     }
+}
+
+fn imported_vapp(roster: &Roster, name: &str) -> bool {
+    roster.vapps.iter().any(|vapp| vapp.origin == Origin::Imported && vapp.name == name)
 }
 
 /// A disk of a configured machine that an imported one has already: each would overwrite the other's.

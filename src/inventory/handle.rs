@@ -4,6 +4,8 @@
 //! step is planned, made durable and applied before the next is planned; nobody sees a step before it is durable. A step runs as
 //! a task of its own, so that a caller that goes away (a closed connection) does not cut it in half.
 
+mod vapps;
+
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -11,11 +13,14 @@ use tokio::sync::{Mutex, MutexGuard, broadcast};
 
 use super::configured::{self, ConfigureError, NewVApp};
 use super::id::MachineId;
-use super::machine::{Edit, Machine, NewMachine, VApp};
+use super::machine::{Edit, Machine, NewMachine};
 use super::roster::{Roster, same_place};
 use super::store::{Store, StoreError, Write};
+use super::vapp::VApp;
 use crate::lease::{Fault, LeaseId, Target};
 use crate::limits::INVENTORY_NOTICES;
+
+pub use vapps::ReservedVApp;
 
 /// The machines of this server. Cheap to clone; clones share everything.
 #[derive(Clone)]
@@ -65,7 +70,8 @@ struct Shared {
     /// Held while an import is being settled.
     settling: Mutex<()>,
     store: Arc<dyn Store>,
-    notices: broadcast::Sender<MachineId>,
+    /// Ids of machines and vApps.
+    notices: broadcast::Sender<String>,
     settings: Settings,
 }
 
@@ -121,7 +127,8 @@ impl Inventory {
         let vapps = self
             .step(move |roster| {
                 let writes = configured::merge(roster, &machines, now_ms, &mut random);
-                let vapps = configured::vapps(roster, &machines, &new_vapps);
+                let made = writes.as_deref().unwrap_or_default();
+                let vapps = configured::vapps(roster, made, &machines, &new_vapps);
                 match (writes, vapps) {
                     (Ok(writes), Ok(vapps)) => Ok((writes, vapps)),
                     (Err(ConfigureError::Mistakes(mut all)), Err(ConfigureError::Mistakes(more))) => {
@@ -132,7 +139,7 @@ impl Inventory {
                 }
             })
             .await?;
-        self.0.roster.write().unwrap_or_else(PoisonError::into_inner).vapps = vapps;
+        self.0.roster.write().unwrap_or_else(PoisonError::into_inner).configure_vapps(vapps);
         Ok(())
     }
 
@@ -157,11 +164,6 @@ impl Inventory {
         self.see(|roster| roster.stored_at(datastore, path))
     }
 
-    /// Every vApp, in the order of the configuration.
-    pub fn vapps(&self) -> Vec<VApp> {
-        self.see(|roster| roster.vapps.clone())
-    }
-
     /// Machines whose disks are still on their way, with the lease that brings them.
     pub fn importing(&self) -> Vec<(MachineId, LeaseId)> {
         self.see(|roster| {
@@ -169,13 +171,14 @@ impl Inventory {
         })
     }
 
-    /// The machine that a lease is bringing.
-    pub fn imported_by(&self, lease: &LeaseId) -> Option<MachineId> {
-        self.see(|roster| roster.imported_by(lease).map(|machine| machine.id.clone()))
+    /// The machines that a lease is bringing.
+    pub fn brought_by(&self, lease: &LeaseId) -> Vec<Machine> {
+        self.see(|roster| roster.brought_by(lease).cloned().collect())
     }
 
-    /// The id of every machine that was made, changed or removed, once that is durable. One that lags has to look at everything.
-    pub fn changes(&self) -> broadcast::Receiver<MachineId> {
+    /// The id of every machine and vApp that was made, changed or removed, once that is durable. One that lags has to look at
+    /// everything.
+    pub fn changes(&self) -> broadcast::Receiver<String> {
         self.0.notices.subscribe()
     }
 
@@ -213,18 +216,24 @@ impl Inventory {
         self.make(reserved, None).await
     }
 
-    /// Ends the import that a lease was. Nothing happens if no machine is being imported by it, so this may be repeated.
+    /// Ends the import that a lease was, for the machine or the vApp and all its machines at once. Nothing happens if nothing is being
+    /// imported by it, so this may be repeated.
     ///
     /// # Errors
     /// Only when it cannot be stored.
     pub async fn settle(&self, lease: &LeaseId, settled: Settled) -> Result<(), Fault> {
         let lease = lease.clone();
         self.step(move |roster| {
-            let write = roster.imported_by(&lease).map(|machine| match &settled {
+            let machines = roster.brought_by(&lease).map(|machine| match &settled {
                 Settled::Gone => Write::Delete(machine.id.clone()),
                 Settled::Kept { capacities } => Write::Put(arrived(machine, capacities)),
             });
-            Ok((write.into_iter().collect(), ()))
+            let vapps = roster.vapps.iter().filter(|vapp| vapp.importing.as_ref() == Some(&lease));
+            let vapps = vapps.map(|vapp| match &settled {
+                Settled::Gone => Write::DeleteVApp(vapp.id.clone()),
+                Settled::Kept { .. } => Write::PutVApp(VApp { importing: None, ..vapp.clone() }),
+            });
+            Ok((machines.chain(vapps).collect(), ()))
         })
         .await
     }
@@ -244,7 +253,7 @@ impl Inventory {
         .await
     }
 
-    /// Removes the record of a machine and gives it back. Its disks are left alone.
+    /// Removes the record of a machine, also from its vApp, and gives it back. Its disks are left alone.
     ///
     /// # Errors
     /// As [`Inventory::reconfigure`].
@@ -252,7 +261,8 @@ impl Inventory {
         let id = id.clone();
         self.step(move |roster| {
             let machine = roster.changeable(&id)?.clone();
-            Ok((vec![Write::Delete(machine.id.clone())], machine))
+            let vapp = roster.vapp_without(&machine.id).map(Write::PutVApp);
+            Ok(([Write::Delete(machine.id.clone())].into_iter().chain(vapp).collect(), machine))
         })
         .await
     }
@@ -323,15 +333,15 @@ impl Inventory {
             tracing::error!(error = &error as &dyn std::error::Error, "the inventory was not changed");
             Fault::SystemError { reason: error.to_string() }
         })?;
-        for write in writes {
-            let id = match &write {
-                Write::Claim(_) => None,
-                Write::Put(machine) => Some(machine.id.clone()),
-                Write::Delete(id) => Some(id.clone()),
-            };
-            self.0.roster.write().unwrap_or_else(PoisonError::into_inner).apply(write);
+        let ids: Vec<String> = writes.iter().filter_map(changed).collect();
+        {
+            // In one go: nobody sees a vApp without its machines.
+            let mut roster = self.0.roster.write().unwrap_or_else(PoisonError::into_inner);
+            writes.into_iter().for_each(|write| roster.apply(write));
+        }
+        for id in ids {
             // Nobody may be listening.
-            id.map(|id| self.0.notices.send(id));
+            let _ = self.0.notices.send(id);
         }
         Ok(())
     }
@@ -359,6 +369,17 @@ impl Drop for Reserved {
 impl Drop for Hold {
     fn drop(&mut self) {
         self.inventory.0.roster.write().unwrap_or_else(PoisonError::into_inner).let_go(&self.id);
+    }
+}
+
+/// What a step of a commit changes.
+fn changed(write: &Write) -> Option<String> {
+    match write {
+        Write::Claim(_) => None,
+        Write::Put(machine) => Some(machine.id.to_string()),
+        Write::Delete(id) => Some(id.to_string()),
+        Write::PutVApp(vapp) => Some(vapp.id.clone()),
+        Write::DeleteVApp(id) => Some(id.clone()),
     }
 }
 

@@ -51,7 +51,7 @@ pub struct Machine {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Origin {
-    /// A section `[vm.NAME]`: only the configuration can change it.
+    /// A section `[vm.NAME]` (`[vapp.NAME]`): only the configuration can change it.
     Configured,
     /// A client.
     Imported,
@@ -137,18 +137,6 @@ pub struct Cdrom {
     pub controller: Controller,
     /// Its unit number there.
     pub unit: u32,
-}
-
-/// A vApp: machines of the configuration that are exported together.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct VApp {
-    /// Its reference, `resgroup-v` and eight hex digits that follow from the name.
-    pub id: String,
-    /// Its name; no machine has the same.
-    pub name: String,
-    /// Names of its machines, in the order of the configuration.
-    pub machines: Vec<String>,
 }
 
 /// A machine that is asked for.

@@ -2,7 +2,8 @@
 //!
 //! Opened by `app`, read and changed by `edge` through an [`Inventory`]. Datacenter, host, resource pool, network and folders
 //! are fixed objects that `edge` shows; here are only the things that come and go. Machines come from the configuration
-//! (`[vm.NAME]`: they keep their id as long as they are configured, and nobody else can change them) and from imports.
+//! (`[vm.NAME]`: they keep their id as long as they are configured, and nobody else can change them) and from imports. The machines of an
+//! imported vApp have one lease between them; every step below is one commit for all of them and the vApp.
 //!
 //! ```text
 //!   edge ──► Inventory ──► plan (roster, build, slots: pure) ──► Store, one durable commit ──► roster, change notice, answer
@@ -32,15 +33,17 @@ mod reconcile;
 mod roster;
 mod slots;
 mod store;
+mod vapp;
 
 pub use build::check_machine;
 pub use configured::{ConfigureError, NewVApp};
 pub use fields::check_name;
-pub use handle::{Hold, Inventory, Measure, Reserved, Settings, Settled};
+pub use handle::{Hold, Inventory, Measure, Reserved, ReservedVApp, Settings, Settled};
 pub use id::MachineId;
 pub use machine::{
     Cdrom, Controller, ControllerKind, Edit, Machine, MachineDisk, NewCdrom, NewDisk, NewMachine, NewNic, Nic, Origin,
-    Slot, VApp,
+    Slot,
 };
 pub use reconcile::{follow, orphans, reconcile, recover};
 pub use store::{Memory, Store, StoreError, Stored, Write};
+pub use vapp::{Member, VApp, VAppImport};

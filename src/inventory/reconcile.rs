@@ -4,6 +4,7 @@
 //! stays, the caller may finish it (`finish`: what an import leaves to be done on its disks). Repeating all of it is harmless, and
 //! so is a crash between a lease's end and this: the next start asks again.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::time::Duration;
 
@@ -11,7 +12,6 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::handle::{Inventory, Settled};
-use super::id::MachineId;
 use super::machine::Machine;
 use crate::lease::{Changed, Fault, Form, Kind, LeaseId, LeaseState, LeaseView, Leases, Target};
 use crate::limits::RECONCILE_RETRY_MS;
@@ -39,7 +39,8 @@ where
     Ok(())
 }
 
-/// Settles every import whose lease has ended: done, the machine is finished and stays; in error or forgotten, it goes.
+/// Settles every import whose lease has ended: done, its machines are finished and stay; in error or forgotten, they go. A vApp goes
+/// the way of its machines.
 ///
 /// # Errors
 /// The first failure, once all have been looked at: a lease could not be asked, a machine not finished, an end not stored. All
@@ -50,8 +51,13 @@ where
     D: Future<Output = Result<(), Fault>>,
 {
     let mut all = Ok(());
-    for (machine, lease) in inventory.importing() {
-        all = all.and(settle_if_ended(inventory, leases, &machine, &lease, &finish).await);
+    // The machines of a vApp have one lease between them.
+    let mut seen = HashSet::new();
+    for (_, lease) in inventory.importing() {
+        if !seen.insert(lease.clone()) {
+            continue;
+        }
+        all = all.and(settle_if_ended(inventory, leases, &lease, &finish).await);
     }
     all
 }
@@ -67,10 +73,10 @@ where
     loop {
         let mut settled = reconcile(inventory, leases, &finish).await;
         while settled.is_ok() {
-            let Some((machine, lease)) = next_import(inventory, &mut lease_changes, &mut machine_changes).await else {
+            let Some(lease) = next_import(inventory, &mut lease_changes, &mut machine_changes).await else {
                 break;
             };
-            settled = settle_if_ended(inventory, leases, &machine, &lease, &finish).await;
+            settled = settle_if_ended(inventory, leases, &lease, &finish).await;
         }
         if let Err(fault) = settled {
             tracing::warn!(%fault, "the end of an import could not be settled and will be tried again");
@@ -86,6 +92,7 @@ pub fn orphans(inventory: &Inventory, leases: &[LeaseView]) -> Vec<LeaseId> {
     };
     let lost = |lease: &&LeaseView| match &lease.entity_ref {
         Some(entity) if entity.kind == "VirtualMachine" => inventory.machine(&entity.id.as_str().into()).is_none(),
+        Some(entity) if entity.kind == "VirtualApp" => inventory.vapp(&entity.id).is_none(),
         // Leases of the admin API bring disks without a machine.
         _ => false,
     };
@@ -96,14 +103,14 @@ pub fn orphans(inventory: &Inventory, leases: &[LeaseView]) -> Vec<LeaseId> {
 async fn next_import(
     inventory: &Inventory,
     lease_changes: &mut broadcast::Receiver<Changed>,
-    machine_changes: &mut broadcast::Receiver<MachineId>,
-) -> Option<(MachineId, LeaseId)> {
+    machine_changes: &mut broadcast::Receiver<String>,
+) -> Option<LeaseId> {
     loop {
         tokio::select! {
             changed = lease_changes.recv() => match changed {
                 Ok(Changed::Lease(lease)) => {
-                    if let Some(machine) = inventory.imported_by(&lease) {
-                        return Some((machine, lease));
+                    if !inventory.brought_by(&lease).is_empty() {
+                        return Some(lease);
                     }
                 }
                 Ok(Changed::Task(_)) => {}
@@ -113,8 +120,8 @@ async fn next_import(
             // A lease may have ended before its machine was made.
             changed = machine_changes.recv() => match changed {
                 Ok(id) => {
-                    if let Some(lease) = inventory.machine(&id).and_then(|machine| machine.importing) {
-                        return Some((id, lease));
+                    if let Some(lease) = inventory.machine(&id.as_str().into()).and_then(|machine| machine.importing) {
+                        return Some(lease);
                     }
                 }
                 Err(RecvError::Lagged(_)) => return None,
@@ -124,13 +131,7 @@ async fn next_import(
     }
 }
 
-async fn settle_if_ended<F, D>(
-    inventory: &Inventory,
-    leases: &Leases,
-    id: &MachineId,
-    lease: &LeaseId,
-    finish: &F,
-) -> Result<(), Fault>
+async fn settle_if_ended<F, D>(inventory: &Inventory, leases: &Leases, lease: &LeaseId, finish: &F) -> Result<(), Fault>
 where
     F: Fn(Machine) -> D,
     D: Future<Output = Result<(), Fault>>,
@@ -143,27 +144,32 @@ where
     };
     // One at a time: who comes second finds it done.
     let _turn = inventory.settling().await;
-    let Some(machine) = inventory.machine(id).filter(|machine| machine.importing.as_ref() == Some(lease)) else {
+    let machines = inventory.brought_by(lease);
+    if machines.is_empty() {
         return Ok(());
-    };
+    }
     let settled = match state {
         LeaseState::Initializing | LeaseState::Ready => return Ok(()),
         LeaseState::Error => Settled::Gone,
         LeaseState::Done => {
-            finish(machine.clone()).await?;
-            Settled::Kept { capacities: capacities(inventory, machine).await }
+            for machine in &machines {
+                finish(machine.clone()).await?;
+            }
+            Settled::Kept { capacities: capacities(inventory, &machines).await }
         }
     };
     let kept = settled != Settled::Gone;
     inventory.settle(lease, settled).await?;
-    tracing::info!(machine = %id, %lease, kept, "import ended");
+    for machine in machines {
+        tracing::info!(machine = %machine.id, %lease, kept, "import ended");
+    }
     Ok(())
 }
 
 /// What the disks turned out to be: a block device is larger than what was put on it.
-async fn capacities(inventory: &Inventory, machine: Machine) -> Vec<(Target, u64)> {
-    let disks = machine.disks.into_iter();
-    let raw: Vec<Target> = disks.map(|disk| disk.target).filter(|target| target.form == Form::Raw).collect();
+async fn capacities(inventory: &Inventory, machines: &[Machine]) -> Vec<(Target, u64)> {
+    let disks = machines.iter().flat_map(|machine| &machine.disks).map(|disk| &disk.target);
+    let raw: Vec<Target> = disks.filter(|target| target.form == Form::Raw).cloned().collect();
     let sizes = inventory.measure(raw.clone()).await;
     raw.into_iter().zip(sizes).filter_map(|(target, size)| Some((target, size.ok()?))).collect()
 }

@@ -1,12 +1,13 @@
-//! The table of machines and the rules for changing it. Pure: what is decided here becomes true only when [`super::handle`] has
+//! The table of machines and vApps and the rules for changing it. Pure: what is decided here becomes true only when [`super::handle`] has
 //! made it durable and applies it.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::build::{self, Dice};
 use super::id::MachineId;
-use super::machine::{Edit, Machine, NewMachine, Origin, VApp};
+use super::machine::{Edit, Machine, NewMachine, Origin};
 use super::store::{StoreError, Stored, Write};
+use super::vapp::{self, VApp};
 use crate::lease::{Fault, LeaseId, Target};
 use crate::limits::MACHINES;
 use crate::wire::datastore_path::is_within;
@@ -19,7 +20,10 @@ pub(super) struct Roster {
     reserved: BTreeMap<u64, Machine>,
     holds: HashMap<MachineId, String>,
     claimed: u64,
+    /// Those of the configuration, then the imported ones, oldest first.
     pub(super) vapps: Vec<VApp>,
+    /// vApps whose names are taken already.
+    pub(super) reserved_vapps: Vec<VApp>,
 }
 
 impl Roster {
@@ -37,6 +41,16 @@ impl Roster {
             roster.claimed = roster.claimed.max(number);
             roster.machines.insert(number, machine);
         }
+        let mut vapps = BTreeMap::new();
+        for vapp in stored.vapps {
+            let Some(number) = vapp::number_of(&vapp.id) else {
+                let reason = "it is not named resgroup-i and a number".to_owned();
+                return Err(StoreError::Corrupt { key: vapp.id, reason });
+            };
+            roster.claimed = roster.claimed.max(number);
+            vapps.insert(number, vapp);
+        }
+        roster.vapps.extend(vapps.into_values());
         Ok(roster)
     }
 
@@ -56,10 +70,15 @@ impl Roster {
 
     /// Makes a machine that fits beside the others, with the next number.
     pub(super) fn admit(&self, new: &NewMachine, now_ms: u64, dice: Dice) -> Result<Machine, Fault> {
+        self.admit_as(new, self.claimed + 1, now_ms, dice)
+    }
+
+    /// The same with a number of the caller's choice.
+    pub(super) fn admit_as(&self, new: &NewMachine, number: u64, now_ms: u64, dice: Dice) -> Result<Machine, Fault> {
         if self.machines.len() + self.reserved.len() >= MACHINES {
             return Err(Fault::InsufficientResourcesFault { reason: format!("there are {MACHINES} machines") });
         }
-        let id = MachineId::of(self.claimed + 1);
+        let id = MachineId::of(number);
         for _ in 0..MAC_TRIES {
             let machine = build::machine(new, id.clone(), Origin::Imported, now_ms, None, dice)?;
             self.check_free(&machine)?;
@@ -104,14 +123,14 @@ impl Roster {
             return Err(Fault::NotSupported { reason });
         }
         match &machine.importing {
-            Some(lease) => Err(in_progress(machine, lease.as_str())),
+            Some(lease) => Err(in_progress(&machine.name, lease.as_str())),
             None => Ok(machine),
         }
     }
 
-    /// The machine that a lease is bringing.
-    pub(super) fn imported_by(&self, lease: &LeaseId) -> Option<&Machine> {
-        self.machines().find(|machine| machine.importing.as_ref() == Some(lease))
+    /// The machines that a lease is bringing.
+    pub(super) fn brought_by(&self, lease: &LeaseId) -> impl Iterator<Item = &Machine> {
+        self.machines().filter(move |machine| machine.importing.as_ref() == Some(lease))
     }
 
     /// Notes who is at work on a machine.
@@ -119,7 +138,7 @@ impl Roster {
         let machine = self.get(id).ok_or_else(|| Fault::ManagedObjectNotFound { obj: id.to_string() })?;
         let other = machine.importing.as_ref().map(LeaseId::as_str).or(self.holds.get(id).map(String::as_str));
         if let Some(other) = other {
-            return Err(in_progress(machine, other));
+            return Err(in_progress(&machine.name, other));
         }
         self.holds.insert(id.clone(), holder.to_owned());
         Ok(())
@@ -143,14 +162,15 @@ impl Roster {
                     self.machines.remove(&number);
                 }
             }
+            Write::PutVApp(vapp) => self.put_vapp(vapp),
+            Write::DeleteVApp(id) => self.vapps.retain(|vapp| vapp.id != id),
         }
     }
 
     /// Refuses a name or a disk that another machine has.
     fn check_free(&self, machine: &Machine) -> Result<(), Fault> {
-        let vapp = self.vapps.iter().any(|vapp| vapp.name == machine.name);
         let mut others = self.everybody().filter(|other| other.id != machine.id);
-        if vapp || others.any(|other| other.name == machine.name) {
+        if self.vapp_has_name(&machine.name) || others.any(|other| other.name == machine.name) {
             return Err(Fault::DuplicateName { name: machine.name.clone() });
         }
         for (index, disk) in machine.disks.iter().enumerate() {
@@ -190,6 +210,11 @@ impl Roster {
         self.everybody().flat_map(of).collect()
     }
 
+    /// Whether a machine or a vApp has that name, or is about to.
+    pub(super) fn has_name(&self, name: &str) -> bool {
+        self.vapp_has_name(name) || self.everybody().any(|machine| machine.name == name)
+    }
+
     fn everybody(&self) -> impl Iterator<Item = &Machine> {
         self.machines.values().chain(self.reserved.values())
     }
@@ -200,8 +225,8 @@ pub(super) fn same_place(one: &Target, other: &Target) -> bool {
     (&one.datastore, &one.path) == (&other.datastore, &other.path)
 }
 
-fn in_progress(machine: &Machine, holder: &str) -> Fault {
-    Fault::TaskInProgress { entity: machine.name.clone(), task: holder.to_owned() }
+pub(super) fn in_progress(name: &str, holder: &str) -> Fault {
+    Fault::TaskInProgress { entity: name.to_owned(), task: holder.to_owned() }
 }
 
 /// Four million addresses, a few thousand machines: the second try is rare, an eighth never needed.

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::id::MachineId;
 use super::machine::Machine;
+use super::vapp::VApp;
 
-/// Durable storage of machines.
+/// Durable storage of machines and vApps.
 pub trait Store: Send + Sync + 'static {
     /// Everything that is stored. Called once at start.
     ///
@@ -29,13 +30,15 @@ pub trait Store: Send + Sync + 'static {
 pub struct Stored {
     /// The machines, in any order.
     pub machines: Vec<Machine>,
+    /// The imported vApps, in any order.
+    pub vapps: Vec<VApp>,
     /// The highest number that was ever claimed; 0 if none was.
     pub claimed: u64,
 }
 
 /// One step of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "a commit has few, and nearly always the large one")]
+#[allow(clippy::large_enum_variant, reason = "a commit has few, and nearly always the large one")]
 pub enum Write {
     /// No id up to this number will be given out from now on.
     Claim(u64),
@@ -43,6 +46,10 @@ pub enum Write {
     Put(Machine),
     /// Removes the machine; it is no error if there is none.
     Delete(MachineId),
+    /// Writes the vApp, replacing an older record of the same id.
+    PutVApp(VApp),
+    /// Removes the vApp of that id; it is no error if there is none.
+    DeleteVApp(String),
 }
 
 /// Why the store could not be used.
@@ -76,6 +83,7 @@ pub struct Memory(Arc<Mutex<Kept>>);
 #[derive(Debug, Default)]
 struct Kept {
     machines: BTreeMap<String, Machine>,
+    vapps: BTreeMap<String, VApp>,
     claimed: u64,
     broken: bool,
 }
@@ -90,7 +98,8 @@ impl Memory {
 impl Store for Memory {
     fn load(&self) -> Result<Stored, StoreError> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(Stored { machines: kept.machines.values().cloned().collect(), claimed: kept.claimed })
+        let (machines, vapps) = (kept.machines.values().cloned().collect(), kept.vapps.values().cloned().collect());
+        Ok(Stored { machines, vapps, claimed: kept.claimed })
     }
 
     fn commit(&self, writes: &[Write]) -> Result<(), StoreError> {
@@ -104,6 +113,8 @@ impl Store for Memory {
                 Write::Claim(number) => kept.claimed = kept.claimed.max(*number),
                 Write::Put(machine) => _ = kept.machines.insert(machine.id.to_string(), machine.clone()),
                 Write::Delete(id) => _ = kept.machines.remove(id.as_str()),
+                Write::PutVApp(vapp) => _ = kept.vapps.insert(vapp.id.clone(), vapp.clone()),
+                Write::DeleteVApp(id) => _ = kept.vapps.remove(id),
             }
         }
         Ok(())

@@ -6,13 +6,14 @@
 //!
 //! ```text
 //!   table "meta"      "schema"          -> version of everything below
-//!                     "machine"         -> highest number of a machine that was ever given out
+//!                     "machine"         -> highest number of a machine or vApp that was ever given out
 //!   table "records"   "lease/<id>"      -> CRC-32 (4 bytes, little-endian) ++ record as JSON
 //!                     "task/<id>"       -> the same
 //!   table "machines"  "vm-<number>"     -> the same
+//!   table "vapps"     "resgroup-i<number>"  -> the same
 //! ```
 //!
-//! What a journal of an older program lacks (the machines) is empty, and made by the first write.
+//! What a journal of an older program lacks (the machines, the vApps) is empty, and made by the first write.
 
 mod machines;
 

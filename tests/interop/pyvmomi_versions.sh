@@ -10,6 +10,9 @@ truncate -s 16M "$work/ds/db/disk-0.raw"
 cd "$work"
 ovf box "guest.vmdk:$((16 << 20))" >box.ovf
 ova box.ova box.ovf guest.vmdk
+cp guest.vmdk other.vmdk
+"$python" "$here/make_vapp.py" fair "front=guest.vmdk:$((16 << 20))" "back=other.vmdk:$((16 << 20))" >fair.ovf
+ova fair.ova fair.ovf guest.vmdk other.vmdk
 for version in 6.5 6.7 7.0.0.0 7.0.3.0 8.0.2.0 9.0.0.0; do
     rm -rf state out
     site "
@@ -33,6 +36,9 @@ vms = [\"db\"]
     govc export.ovf -vm web out >/dev/null
     same_disk guest.raw "$(find out -name '*.vmdk')"
     govc vm.destroy box
+    program import_vapp.py push fair.ova fair front back
+    same_disk guest.raw "$(backing fair/back 0)"
+    govc vapp.destroy fair
     stop
     echo "$version: ok"
 done

@@ -67,7 +67,11 @@ pub fn object(fault: &Fault) -> Object {
             Object::new("NoDiskSpace").with("file", file).with("datastore", datastore)
         }
         Fault::InvalidDatastore { name, .. } => Object::new("InvalidDatastore").with("name", name),
-        Fault::TaskInProgress { task, .. } => Object::new("TaskInProgress").with("task", reference(task)),
+        Fault::TaskInProgress { task, .. } => {
+            // Whoever holds the object, pyvmomi takes a task here or fails the whole answer; the words say who it is.
+            let id = task.strip_prefix("Task:").unwrap_or(task);
+            Object::new("TaskInProgress").with("task", MoRef::new("Task", id))
+        }
         Fault::InsufficientResourcesFault { .. } => Object::new("InsufficientResourcesFault"),
         Fault::Stalled { .. } | Fault::TooSlow { .. } | Fault::SystemError { .. } => {
             Object::new("SystemError").with("reason", fault.to_string())

@@ -2,6 +2,7 @@
 
 mod answers;
 mod files;
+mod vapps;
 mod visitors;
 mod waiting;
 

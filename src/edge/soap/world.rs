@@ -28,6 +28,8 @@ pub struct World<'a> {
     stores: Option<Arc<Vec<StoreInfo>>>,
     tasks: Option<Arc<Vec<TaskInfo>>>,
     shows_tasks: bool,
+    /// Which vApp each machine is in.
+    membership: HashMap<MachineId, usize>,
     known: HashMap<MoRef, Option<Arc<Object>>>,
 }
 
@@ -38,8 +40,10 @@ impl<'a> World<'a> {
             Some(_) => (desk.inventory.machines(), desk.inventory.vapps()),
             None => (Vec::new(), Vec::new()),
         };
+        let members = vapps.iter().enumerate().flat_map(|(index, vapp)| vapp.members.iter().map(move |it| (index, it)));
+        let membership = members.map(|(index, member)| (member.machine.clone(), index)).collect();
         let known = HashMap::new();
-        Self { desk, session, reached, machines, vapps, stores: None, tasks: None, shows_tasks: false, known }
+        Self { desk, session, reached, machines, vapps, stores: None, tasks: None, shows_tasks: false, membership, known }
     }
 
     /// From here on objects are described with their tasks. The driver lists every task for that, so it is only asked where somebody
@@ -111,7 +115,17 @@ impl<'a> World<'a> {
 
     /// The vApp a machine belongs to.
     pub fn vapp_of(&self, machine: &Machine) -> Option<&VApp> {
-        self.vapps.iter().find(|vapp| vapp.machines.contains(&machine.name))
+        self.membership.get(&machine.id).and_then(|index| self.vapps.get(*index))
+    }
+
+    /// The vApp of that id.
+    pub fn vapp(&self, id: &str) -> Option<&VApp> {
+        self.vapps.iter().find(|vapp| vapp.id == id)
+    }
+
+    /// The machines of a vApp, in its order.
+    pub fn members(&self, vapp: &VApp) -> Vec<&Machine> {
+        vapp.members.iter().filter_map(|member| self.machine(member.machine.as_str())).collect()
     }
 }
 

@@ -34,7 +34,7 @@ async fn a_machine_is_stored_before_it_is_seen() {
     assert!(changes.try_recv().is_err(), "nothing has changed");
     store.set_broken(false);
     let machine = inventory.add(NewMachine::named("web")).await.unwrap();
-    assert_eq!(changes.try_recv().as_ref(), Ok(&machine.id));
+    assert_eq!(changes.try_recv().unwrap(), machine.id.as_str());
     assert_eq!(inventory.by_name("web").as_ref(), Some(&machine));
 
     store.set_broken(true);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::inventory::{ControllerKind, Memory, NewDisk, NewMachine, Settings};
+use crate::inventory::{ControllerKind, MachineId, Memory, NewDisk, NewMachine, Settings, VAppImport};
 use crate::lease::{
     self, DiskSpec, Driver, EntityRef, Kind, LeaseId, LeaseMetrics, LeaseSpec, LeaseView, Objects, Prepared, Secret,
     journal,
@@ -146,6 +146,47 @@ async fn an_import_whose_machine_was_never_made_is_aborted_at_the_next_start() {
         assert_eq!(leases.get(alive).await.unwrap().state, LeaseState::Ready);
     }
     assert_eq!((names(&inventory), orphans(&inventory, &leases.list().await)), (vec!["kept".to_owned()], vec![]));
+}
+
+#[tokio::test]
+async fn a_vapp_goes_the_way_of_its_lease_with_all_its_machines_also_in_another_life() {
+    let disks = Disks::default();
+    let (leases, inventory) = disks.start();
+    let import = async |name: &str, kind: Kind, bound: bool| {
+        let machines = [1, 2].map(|number| (machine(&format!("{name}{number}")), 0));
+        let new = VAppImport { name: name.into(), annotation: String::new(), machines: machines.into() };
+        let reserved = inventory.reserve_vapp(new).await.unwrap();
+        let disk = DiskSpec { name: "d".into(), capacity_bytes: Some(512), disk: true, target: target(name) };
+        let entity_ref = Some(EntityRef { kind: "VirtualApp".into(), id: reserved.vapp().id.clone() });
+        let spec = LeaseSpec { kind, entity: name.into(), entity_ref, disks: vec![disk], max_rate_bytes_per_s: None };
+        let lease = leases.create(spec, None).await.unwrap().id;
+        if bound {
+            inventory.bind_vapp(reserved, &lease).await.unwrap();
+        }
+        lease
+    };
+    let (kept, gone) = (import("kept", Kind::Export, true).await, import("gone", Kind::Export, true).await);
+    let lost = import("lost", Kind::Import, false).await;
+    let bound = import("bound", Kind::Import, true).await;
+    leases.complete(&kept).await.unwrap();
+    leases.abort(&gone, None).await.unwrap();
+    drop((leases, inventory));
+
+    let (leases, inventory) = disks.start();
+    assert_eq!(orphans(&inventory, &leases.list().await), std::slice::from_ref(&lost));
+    let finished = std::sync::Mutex::new(Vec::new());
+    let finish = |machine: Machine| {
+        finished.lock().unwrap().push(machine.name);
+        async { Ok(()) }
+    };
+    recover(&inventory, &leases, finish).await.unwrap();
+    while leases.get(&lost).await.unwrap().state != LeaseState::Error {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(*finished.lock().unwrap(), ["kept1", "kept2"]);
+    assert_eq!(names(&inventory), ["kept1", "kept2", "bound1", "bound2"]);
+    let vapps: Vec<_> = inventory.vapps().into_iter().map(|vapp| (vapp.name, vapp.importing)).collect();
+    assert_eq!(vapps, [("kept".to_owned(), None), ("bound".to_owned(), Some(bound))]);
 }
 
 #[tokio::test]

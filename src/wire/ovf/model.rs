@@ -257,6 +257,17 @@ pub struct Startup {
     pub order: u16,
 }
 
+impl Ovf {
+    /// Id of a collection that lies in another one, if there is any: a vApp within a vApp.
+    pub fn nested_collection(&self) -> Option<&str> {
+        let Content::Collection(outer) = &self.content else { return None };
+        outer.members.iter().find_map(|member| match member {
+            Content::Collection(inner) => Some(inner.about.id.as_str()),
+            Content::System(_) => None,
+        })
+    }
+}
+
 impl Content {
     /// What machines and collections have in common.
     pub fn about(&self) -> &About {

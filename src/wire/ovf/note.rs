@@ -290,6 +290,16 @@ pub enum PlanError {
         /// The limit.
         most: usize,
     },
+    /// Machines that would write to one disk.
+    #[error("{item}: Disk {id:?} is a disk of {other} already; two machines cannot share one")]
+    SharedDisk {
+        /// The part.
+        item: String,
+        /// Id of the disk.
+        id: String,
+        /// The machine that has it.
+        other: String,
+    },
     /// What a part is made of is not there.
     #[error("{item}: HostResource is {found:?}; {expected}")]
     HostResource {
@@ -397,6 +407,7 @@ impl PlanError {
             Self::NoRoom { .. } | Self::TooManyControllers { .. } => "OvfNoSpaceOnController",
             Self::TooManyDisks { .. } | Self::TotalSize => "OvfUnsupportedPackage",
             Self::Capacity { .. } => "OvfInvalidValue",
+            Self::SharedDisk { .. } => "OvfUnsupportedElement",
             Self::PropertyValue { .. } => "OvfPropertyValue",
             Self::PropertyFixed { .. } => "OvfProperty",
         }

@@ -18,6 +18,8 @@ use crate::wire::xml::{Writer, XSI};
 pub struct Description {
     /// Name of the vApp; for a single machine its own counts.
     pub name: String,
+    /// Notes on the vApp; those on a machine are with it.
+    pub annotation: String,
     /// Whether the machines make a vApp. More than one always do.
     pub is_vapp: bool,
     /// The machines.
@@ -188,6 +190,7 @@ fn collection(document: &mut Document, description: &Description, ids: &[String]
     document.begin("VirtualSystemCollection", &[("ovf:id", &id)]);
     document.leaf("Info", "A collection of virtual machines");
     document.leaf("Name", wanted);
+    annotation(document, &description.annotation);
     if description.systems.iter().any(|machine| machine.start_order > 0) {
         document.begin("StartupSection", &[]);
         document.leaf("Info", "Startup sequence of the virtual machines");
@@ -209,12 +212,7 @@ fn system(document: &mut Document, machine: &Machine, name: &str, id: &str, firs
     document.leaf("Description", description);
     document.end("OperatingSystemSection");
     hardware::hardware(document, machine, id, first_disk);
-    if !machine.annotation.is_empty() {
-        document.begin("AnnotationSection", &[("ovf:required", "false")]);
-        document.leaf("Info", "A human-readable annotation");
-        document.leaf("Annotation", &machine.annotation);
-        document.end("AnnotationSection");
-    }
+    annotation(document, &machine.annotation);
     if !machine.properties.is_empty() {
         document.begin("ProductSection", &[("ovf:required", "false")]);
         document.leaf("Info", "What can be set");
@@ -224,6 +222,15 @@ fn system(document: &mut Document, machine: &Machine, name: &str, id: &str, firs
         document.end("ProductSection");
     }
     document.end("VirtualSystem");
+}
+
+fn annotation(document: &mut Document, annotation: &str) {
+    if !annotation.is_empty() {
+        document.begin("AnnotationSection", &[("ovf:required", "false")]);
+        document.leaf("Info", "A human-readable annotation");
+        document.leaf("Annotation", annotation);
+        document.end("AnnotationSection");
+    }
 }
 
 fn property(document: &mut Document, property: &Property) {

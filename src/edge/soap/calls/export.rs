@@ -20,10 +20,8 @@ pub async fn export(visit: &Visit, call: &Call) -> Result<Value, Refusal> {
         }
         _ => {
             expect(call, &["VirtualApp"])?;
-            let vapp = world.vapps.iter().find(|vapp| vapp.id == call.this.id);
-            let vapp = vapp.ok_or_else(|| Refusal::no_such(&call.this))?;
-            let own = |machine: &&Machine| vapp.machines.contains(&machine.name);
-            (vapp.name.clone(), world.machines.iter().filter(own).cloned().collect())
+            let vapp = world.vapp(&call.this.id).ok_or_else(|| Refusal::no_such(&call.this))?;
+            (vapp.name.clone(), world.members(vapp).into_iter().cloned().collect())
         }
     };
     // Whoever is about to destroy or change one of them comes first; once the lease is there, it holds them itself.

@@ -5,7 +5,7 @@
 //!
 //! Disks are stored as vSphere stores them: the contents in `name/name-flat.vmdk`, and `name/name.vmdk` beside it describes them.
 
-use super::{Visit, expect};
+use super::{Visit, expect, vapp};
 use crate::edge::soap::StoreInfo;
 use crate::edge::soap::refusal::Refusal;
 use crate::edge::soap::world::lease_ref;
@@ -31,8 +31,11 @@ pub async fn import(visit: &Visit, call: &Call) -> Result<Value, Refusal> {
         }
     }
     let spec = arguments.needed_object("spec")?;
-    if spec.kind().is_some_and(|kind| kind == "VirtualAppImportSpec") {
-        return Err(Refusal::unsupported("a vApp of several machines; import its machines one by one"));
+    if call.this.kind == "VirtualApp" {
+        return Err(Refusal::unsupported("an import into a vApp; import into the resource pool"));
+    }
+    if spec.kind() == Some("VirtualAppImportSpec") {
+        return vapp::import(visit, call, &spec).await;
     }
     let mut planned = Planned::read(&spec.needed_object("configSpec")?)?;
     planned.put_on_devices(&visit.world().stores().await);
@@ -56,9 +59,11 @@ pub async fn import(visit: &Visit, call: &Call) -> Result<Value, Refusal> {
 
 /// A machine to be, and what a client will send for it.
 #[derive(Debug, PartialEq)]
-struct Planned {
-    machine: NewMachine,
-    disks: Vec<DiskSpec>,
+pub(super) struct Planned {
+    /// The machine.
+    pub(super) machine: NewMachine,
+    /// What is sent, in the order of the device URLs.
+    pub(super) disks: Vec<DiskSpec>,
 }
 
 /// A device of the specification that has contents.
@@ -71,7 +76,7 @@ struct Item {
 
 impl Planned {
     /// Reads a `VirtualMachineConfigSpec`.
-    fn read(config: &Arguments<'_>) -> Result<Planned, BadArgument> {
+    pub(super) fn read(config: &Arguments<'_>) -> Result<Planned, BadArgument> {
         let name = config.needed_text("name")?.trim();
         let mut machine = NewMachine::named(name);
         let word = |key: &str| config.text(key).map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
@@ -119,7 +124,7 @@ impl Planned {
 
 impl Planned {
     /// A block device has no paths: it is the disk.
-    fn put_on_devices(&mut self, stores: &[StoreInfo]) {
+    pub(super) fn put_on_devices(&mut self, stores: &[StoreInfo]) {
         let is_device = |target: &Target| stores.iter().any(|store| store.name == target.datastore && !store.directory);
         let targets = self.machine.disks.iter_mut().map(|disk| &mut disk.target);
         for target in targets.chain(self.disks.iter_mut().map(|disk| &mut disk.target)) {

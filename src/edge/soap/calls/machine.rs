@@ -72,14 +72,16 @@ async fn change(
 }
 
 /// Begins a task that does the work, and answers its reference.
-async fn begin(
+pub(super) async fn begin(
     visit: &Visit,
     call: &Call,
     description: &str,
     work: impl Future<Output = Result<(), Fault>> + Send + 'static,
 ) -> Result<Option<Value>, Refusal> {
     let session = visit.session(call)?;
-    let name = visit.world().machine(&call.this.id).map(|machine| machine.name.clone()).unwrap_or_default();
+    let world = visit.world();
+    let name = world.machine(&call.this.id).map(|machine| &machine.name);
+    let name = name.or(world.vapp(&call.this.id).map(|vapp| &vapp.name)).cloned().unwrap_or_default();
     let spec = TaskSpec {
         name: call.method.clone(),
         description_id: description.to_owned(),
@@ -122,7 +124,7 @@ fn off_already() -> Fault {
     Fault::InvalidState { reason: "the machine is powered off".to_owned() }
 }
 
-fn runs_nothing() -> Fault {
+pub(super) fn runs_nothing() -> Fault {
     Fault::NotSupported { reason: "this server keeps the disks of machines and runs none of them".to_owned() }
 }
 

@@ -10,6 +10,7 @@ mod properties;
 mod search;
 mod session;
 mod task;
+mod vapp;
 mod wait;
 
 pub use import::{directory, flat_name};
@@ -128,6 +129,8 @@ pub async fn answer(visit: &Visit, call: &Call) -> Result<Answer, Refusal> {
         "DeleteVirtualDisk_Task" | "MoveVirtualDisk_Task" | "CopyVirtualDisk_Task" => {
             files::manage_disks(visit, call).await?.into()
         }
+        "Destroy_Task" | "Rename_Task" if call.this.kind == "VirtualApp" => vapp::answer(visit, call).await?.into(),
+        "PowerOffVApp_Task" | "PowerOnVApp_Task" | "unregisterVApp_Task" => vapp::answer(visit, call).await?.into(),
         "Destroy_Task" | "UnregisterVM" | "ReconfigVM_Task" | "Rename_Task" | "PowerOffVM_Task" | "PowerOnVM_Task" => {
             machine::answer(visit, call).await?.into()
         }
@@ -228,6 +231,9 @@ const METHODS: &[(&str, &str, Role)] = &[
     ("CopyVirtualDisk_Task", "Datastore.FileManagement", Role::Operator),
     ("PowerOffVM_Task", "VirtualMachine.Interact.PowerOff", Role::Operator),
     ("PowerOnVM_Task", "VirtualMachine.Interact.PowerOn", Role::Operator),
+    ("PowerOffVApp_Task", "VApp.PowerOff", Role::Operator),
+    ("PowerOnVApp_Task", "VApp.PowerOn", Role::Operator),
+    ("unregisterVApp_Task", "VApp.Unregister", Role::Operator),
     ("SearchDatastore_Task", "Datastore.Browse", Role::Reader),
     ("SearchDatastoreSubFolders_Task", "Datastore.Browse", Role::Reader),
     ("TerminateSession", "Sessions.TerminateSession", Role::Admin),

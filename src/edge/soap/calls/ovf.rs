@@ -2,17 +2,19 @@
 //!
 //! What a descriptor means is decided by [`crate::wire::ovf`]; here its plan becomes what clients echo to `ImportVApp`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::import::{FILES_KEY, directory, disk_path};
 use super::{Visit, expect};
-use crate::edge::soap::describe::datastore;
+use crate::edge::soap::StoreInfo;
+use crate::edge::soap::describe::{datastore, places};
 use crate::edge::soap::refusal::Refusal;
 use crate::edge::soap::world::World;
-use crate::inventory::{self, Machine};
+use crate::inventory::{self, Machine, VApp, check_name};
 use crate::lease::LeaseSpec;
 use crate::lease::view::device_key;
 use crate::lease::{DiskSpec, Form, Kind, Target};
+use crate::limits::MACHINE_NAME_CHARACTERS;
 use crate::wire::ovf::{self, DescribedFile, Description, FileUse, Ovf, Plan, PlanParams, PlannedFile, Provisioning};
 use crate::wire::soap::{Arguments, Call, Object, Value};
 
@@ -33,23 +35,25 @@ pub async fn create_import_spec(visit: &Visit, call: &Call) -> Result<Value, Ref
         Ok(descriptor) => descriptor,
         Err(error) => return Ok(result("OvfCreateImportSpecResult").with("error", unreadable(&error)).into()),
     };
-    let plan = ovf::plan(&descriptor, &parameters);
+    let mut plan = ovf::plan(&descriptor, &parameters);
     let mut answer = result("OvfCreateImportSpecResult");
     let mut errors: Vec<Object> =
         plan.errors.iter().map(|error| localized(error.vim_fault(), &error.to_string())).collect();
-    if plan.systems.len() != 1 {
-        errors.push(localized(
-            "OvfUnsupportedElement",
-            "a vApp of several machines cannot be imported; import its machines one by one",
-        ));
+    if let Some(id) = descriptor.nested_collection() {
+        let reason =
+            format!("VirtualSystemCollection {id:?} is part of another one; a vApp of vApps cannot be imported");
+        errors.push(localized("OvfUnsupportedElement", &reason));
     }
+    let mut warnings = warnings(&plan);
     if errors.is_empty() {
+        warnings.extend(settle_names(&mut plan, &world));
         let files = files(&plan);
         answer = answer
             .with("importSpec", import_spec(&plan, &files, &store))
             .with("fileItem", Value::objects("OvfFileItem", file_items(&plan, &files)));
     }
-    Ok(answer.with("warning", warnings(&plan)).with("error", Value::objects("LocalizedMethodFault", errors)).into())
+    let answer = answer.with("warning", Value::objects("LocalizedMethodFault", warnings));
+    Ok(answer.with("error", Value::objects("LocalizedMethodFault", errors)).into())
 }
 
 /// `ParseDescriptor`.
@@ -91,7 +95,7 @@ pub fn parse_descriptor(_visit: &Visit, call: &Call) -> Result<Value, Refusal> {
         .with("defaultDeploymentOption", plan.deployment_option.as_deref().unwrap_or_default())
         .with("entityName", Value::objects("KeyValue", names))
         .with("error", Value::objects("LocalizedMethodFault", errors))
-        .with("warning", warnings(&plan))
+        .with("warning", Value::objects("LocalizedMethodFault", warnings(&plan)))
         .into())
 }
 
@@ -107,7 +111,7 @@ pub fn validate_host(call: &Call) -> Result<Value, Refusal> {
                 .with("downloadSize", Value::amount(plan.total_bytes))
                 .with("flatDeploymentSize", Value::amount(plan.capacity_bytes()))
                 .with("sparseDeploymentSize", Value::amount(plan.populated_bytes()))
-                .with("warning", warnings(&plan))
+                .with("warning", Value::objects("LocalizedMethodFault", warnings(&plan)))
         }
     };
     Ok(answer.with("supportedDiskProvisioning", Value::texts(["thin", "thick"])).into())
@@ -119,15 +123,14 @@ pub async fn create_descriptor(visit: &Visit, call: &Call) -> Result<Value, Refu
     let arguments = call.arguments();
     let object = arguments.needed_reference("obj")?;
     let world = visit.world();
-    let (name, is_vapp, machines): (String, bool, Vec<&Machine>) = match object.kind.as_str() {
+    let (name, vapp, machines): (String, Option<&VApp>, Vec<&Machine>) = match object.kind.as_str() {
         "VirtualMachine" => {
             let machine = world.machine(&object.id).ok_or_else(|| Refusal::no_such(&object))?;
-            (machine.name.clone(), false, vec![machine])
+            (machine.name.clone(), None, vec![machine])
         }
         "VirtualApp" => {
-            let vapp = world.vapps.iter().find(|vapp| vapp.id == object.id).ok_or_else(|| Refusal::no_such(&object))?;
-            let own = world.machines.iter().filter(|machine| vapp.machines.contains(&machine.name));
-            (vapp.name.clone(), true, own.collect())
+            let vapp = world.vapp(&object.id).ok_or_else(|| Refusal::no_such(&object))?;
+            (vapp.name.clone(), Some(vapp), world.members(vapp))
         }
         _ => return Err(arguments.bad("obj", "is neither a VirtualMachine nor a VirtualApp").into()),
     };
@@ -152,13 +155,17 @@ pub async fn create_descriptor(visit: &Visit, call: &Call) -> Result<Value, Refu
         let images = machine.cdroms.iter().filter(|cdrom| cdrom.target.is_some()).count();
         let own = &at_device[next..next + machine.disks.len() + images];
         next += own.len();
-        system(machine, own)
+        let member = vapp.and_then(|vapp| vapp.members.iter().find(|member| member.machine == machine.id));
+        let start_order = member.map_or(0, |member| member.start_order);
+        ovf::Machine { start_order, ..system(machine, own) }
     });
     let mut systems: Vec<ovf::Machine> = systems.collect();
-    if let (Some(named), [system]) = (named, &mut *systems) {
+    if let (Some(named), None, [system]) = (named, vapp, &mut *systems) {
         (system.id, system.name) = (named.to_owned(), named.to_owned());
     }
-    let description = Description { name: named.unwrap_or(&name).to_owned(), is_vapp, systems, files: described };
+    let (name, annotation) = (named.unwrap_or(&name).to_owned(), vapp.map(|vapp| vapp.annotation.clone()));
+    let (annotation, is_vapp) = (annotation.unwrap_or_default(), vapp.is_some());
+    let description = Description { name, annotation, is_vapp, systems, files: described };
     Ok(result("OvfCreateDescriptorResult")
         .with("ovfDescriptor", ovf::write(&description))
         .with("includeImageFiles", false)
@@ -207,20 +214,59 @@ fn files(plan: &Plan) -> Vec<&PlannedFile> {
     plan.files.iter().filter(kept).collect()
 }
 
+/// The names of what is made, in the form in which names are compared. Machines of a vApp whose names are taken get free ones, which is
+/// said: nobody but the document has chosen them.
+fn settle_names(plan: &mut Plan, world: &World<'_>) -> Vec<Object> {
+    plan.name = check_name(&plan.name).unwrap_or_else(|_| plan.name.clone());
+    if !plan.is_vapp {
+        plan.systems.iter_mut().for_each(|system| system.name.clone_from(&plan.name));
+        return Vec::new();
+    }
+    let mut taken: HashSet<String> = world.machines.iter().map(|machine| machine.name.clone()).collect();
+    taken.extend(world.vapps.iter().map(|vapp| vapp.name.clone()));
+    taken.insert(plan.name.clone());
+    let mut changed = Vec::new();
+    for system in &mut plan.systems {
+        let escaped = || system.name.replace('%', "%25").replace('/', "%2f").replace('\\', "%5c");
+        let wanted =
+            check_name(&system.name).or_else(|_| check_name(&escaped())).unwrap_or_else(|_| system.name.clone());
+        let mut free = wanted.clone();
+        let mut number = 0;
+        while !taken.insert(free.clone()) {
+            number += 1;
+            let end = format!("_{number}");
+            let kept = MACHINE_NAME_CHARACTERS.saturating_sub(end.len());
+            free = wanted.chars().take(kept).collect::<String>().trim_end().to_owned() + &end;
+        }
+        if free != wanted {
+            let message =
+                format!("VirtualSystem {:?}: the name {wanted:?} is taken; the machine becomes {free:?}", system.id);
+            changed.push(localized("OvfImport", &message));
+        }
+        system.name = free;
+    }
+    changed
+}
+
 fn file_items(plan: &Plan, files: &[&PlannedFile]) -> Vec<Object> {
-    // The same keys that the lease will have: they depend on the name and the order of the files only.
-    let disks = files.iter().map(|file| DiskSpec {
+    // The same keys that the lease will have: they depend on the name and the order of the files only. A lease has the files of one
+    // machine after the other; the items stay in the order of the package, in which an OVA is read.
+    let mut order: Vec<usize> = (0..files.len()).collect();
+    order.sort_by_key(|index| system_of(files[*index]));
+    let mut devices = vec![0; files.len()];
+    order.iter().enumerate().for_each(|(device, index)| devices[*index] = device);
+    let disks = order.iter().map(|index| files[*index]).map(|file| DiskSpec {
         name: file.path.clone(),
         capacity_bytes: None,
         disk: matches!(file.usage, FileUse::Disk { .. }),
         target: Target { datastore: String::new(), path: String::new(), form: Form::Verbatim },
     });
-    let entity = plan.systems[0].name.clone();
+    let entity = plan.name.clone();
     let lease =
         LeaseSpec { kind: Kind::Import, entity, entity_ref: None, disks: disks.collect(), max_rate_bytes_per_s: None };
     let item = |(index, file): (usize, &&PlannedFile)| {
         Object::new("OvfFileItem")
-            .with("deviceId", device_key(&lease, index))
+            .with("deviceId", device_key(&lease, devices[index]))
             .with("path", &file.path)
             .with_some("size", file.size_bytes.map(Value::amount))
             .with("cimType", i32::from(file.cim_type))
@@ -229,8 +275,22 @@ fn file_items(plan: &Plan, files: &[&PlannedFile]) -> Vec<Object> {
     files.iter().enumerate().map(item).collect()
 }
 
-fn import_spec(plan: &Plan, files: &[&PlannedFile], store: &crate::edge::soap::StoreInfo) -> Object {
-    let system = &plan.systems[0];
+/// Of one machine, or of a vApp with all of them.
+fn import_spec(plan: &Plan, files: &[&PlannedFile], store: &StoreInfo) -> Object {
+    let mut machines = (0..plan.systems.len()).map(|system| machine_spec(plan, system, files, store));
+    if !plan.is_vapp {
+        // A document without a vApp has one machine.
+        return machines.next().unwrap_or_else(|| Object::new("VirtualMachineImportSpec"));
+    }
+    Object::new("VirtualAppImportSpec")
+        .with("name", &plan.name)
+        .with("vAppConfigSpec", Object::new("VAppConfigSpec").with("annotation", &plan.annotation))
+        .with("resourcePoolSpec", places::whole_share())
+        .with("child", Value::objects("ImportSpec", machines))
+}
+
+fn machine_spec(plan: &Plan, index: usize, files: &[&PlannedFile], store: &StoreInfo) -> Object {
+    let system = &plan.systems[index];
     let bracket = format!("[{}]", store.name);
     let mut devices = Devices { changes: Vec::new(), controllers: Vec::new() };
     for (number, disk) in system.disks.iter().enumerate() {
@@ -277,7 +337,8 @@ fn import_spec(plan: &Plan, files: &[&PlannedFile], store: &crate::edge::soap::S
             .with("addressType", "generated");
         devices.add(device, false);
     }
-    let extra = Object::new("OptionValue").with("key", FILES_KEY).with("value", Value::from(listed(files)).any());
+    let own: Vec<&PlannedFile> = files.iter().copied().filter(|file| system_of(file) == index).collect();
+    let extra = Object::new("OptionValue").with("key", FILES_KEY).with("value", Value::from(listed(&own)).any());
     let config = Object::new("VirtualMachineConfigSpec")
         .with("name", &system.name)
         .with("version", &system.hardware_version)
@@ -289,7 +350,20 @@ fn import_spec(plan: &Plan, files: &[&PlannedFile], store: &crate::edge::soap::S
         .with("deviceChange", Value::objects("VirtualDeviceConfigSpec", devices.changes))
         .with("extraConfig", Value::objects("OptionValue", [extra]))
         .with("firmware", system.firmware.name());
-    Object::new("VirtualMachineImportSpec").with("configSpec", config)
+    let starts = || Object::new("VAppEntityConfigInfo").with("startOrder", i32::from(system.start_order));
+    Object::new("VirtualMachineImportSpec")
+        .with_some("entityConfig", (system.start_order > 0).then(starts))
+        .with("configSpec", config)
+}
+
+/// The machine a file is for.
+fn system_of(file: &PlannedFile) -> usize {
+    match file.usage {
+        FileUse::Disk { system, .. }
+        | FileUse::Cdrom { system, .. }
+        | FileUse::Floppy { system, .. }
+        | FileUse::Nvram { system } => system,
+    }
 }
 
 /// The files a client will send, as `ImportVApp` reads them.
@@ -416,9 +490,8 @@ fn localized(kind: &'static str, message: &str) -> Object {
     Object::new("LocalizedMethodFault").with("fault", Object::new(kind)).with("localizedMessage", message)
 }
 
-fn warnings(plan: &Plan) -> Value {
-    let warnings = plan.warnings.iter().map(|warning| localized(warning.vim_fault(), &warning.to_string()));
-    Value::objects("LocalizedMethodFault", warnings)
+fn warnings(plan: &Plan) -> Vec<Object> {
+    plan.warnings.iter().map(|warning| localized(warning.vim_fault(), &warning.to_string())).collect()
 }
 
 /// A descriptor that cannot be read at all, with everything that is known of why.

@@ -114,7 +114,7 @@ async fn updates(
 async fn news(
     interest: &Interest,
     leases: &mut tokio::sync::broadcast::Receiver<Changed>,
-    machines: &mut tokio::sync::broadcast::Receiver<crate::inventory::MachineId>,
+    machines: &mut tokio::sync::broadcast::Receiver<String>,
 ) {
     loop {
         let id = tokio::select! {
@@ -126,7 +126,7 @@ async fn news(
                 Err(RecvError::Closed) => std::future::pending().await,
             },
             changed = machines.recv() => match changed {
-                Ok(id) => id.to_string(),
+                Ok(id) => id,
                 Err(RecvError::Lagged(_)) => return,
                 Err(RecvError::Closed) => std::future::pending().await,
             },

@@ -58,6 +58,8 @@ async fn show(world: &mut World<'_>, view: View) -> Object {
         View::Container { container, kinds, recursive } => {
             let mut shown = places::below(world, &container, recursive).await;
             shown.retain(|object| kinds.is_empty() || kinds.iter().any(|kind| is_a(&object.kind, kind)));
+            // Scripts take the first of the pools they find, and mean no vApp, which is one as well.
+            shown.sort_by_key(|object| !kinds.contains(&object.kind));
             Object::new("ContainerView")
                 .with("container", container)
                 .with("type", Value::texts(kinds))

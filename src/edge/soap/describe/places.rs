@@ -9,7 +9,7 @@
 
 use super::datastore;
 use crate::edge::soap::world::{World, machine_ref};
-use crate::inventory::VApp;
+use crate::inventory::{Origin, VApp};
 use crate::wire::soap::{MoRef, Object, Value};
 
 /// Name of the one datacenter: that of a standalone ESXi host, which scripts know.
@@ -83,10 +83,7 @@ pub async fn object(world: &mut World<'_>, object: &MoRef) -> Option<Object> {
         ("HostSystem", "host-8") => describe_host(world).await,
         ("ResourcePool", "resgroup-9") => describe_pool(world),
         ("Network", "network-10") => describe_network(world),
-        ("VirtualApp", id) => {
-            let vapp = world.vapps.iter().find(|vapp| vapp.id == id)?;
-            describe_vapp(world, vapp)
-        }
+        ("VirtualApp", id) => describe_vapp(world, world.vapp(id)?),
         _ => return None,
     };
     Some(found)
@@ -125,8 +122,7 @@ async fn children(world: &mut World<'_>, object: &MoRef) -> Vec<MoRef> {
         ("ComputeResource", _) => vec![host(), pool()],
         ("ResourcePool", _) => world.vapps.iter().map(vapp_ref).collect(),
         ("VirtualApp", id) => {
-            let of = |vapp: &&VApp| vapp.id == id;
-            let members = world.vapps.iter().find(of).map(|vapp| machines_of(world, vapp));
+            let members = world.vapp(id).map(|vapp| machines_of(world, vapp));
             members.unwrap_or_default()
         }
         _ => Vec::new(),
@@ -134,7 +130,7 @@ async fn children(world: &mut World<'_>, object: &MoRef) -> Vec<MoRef> {
 }
 
 fn machines_of(world: &World<'_>, vapp: &VApp) -> Vec<MoRef> {
-    vapp.machines.iter().filter_map(|name| world.machine_named(name)).collect()
+    world.members(vapp).into_iter().map(|machine| machine_ref(&machine.id)).collect()
 }
 
 /// What every entity has.
@@ -237,12 +233,33 @@ fn describe_pool(world: &World<'_>) -> Object {
 }
 
 fn describe_vapp(world: &World<'_>, vapp: &VApp) -> Object {
+    let disabled: &[&str] = match vapp.origin {
+        Origin::Configured => &["PowerOnVApp_Task", "Destroy_Task", "Rename_Task", "unregisterVApp_Task"],
+        Origin::Imported => &["PowerOnVApp_Task"],
+    };
     pool_object("VirtualApp", &vapp.name, pool(), machines_of(world, vapp))
         .with("parentFolder", machine_folder())
         .with("resourcePool", Value::refs([]))
+        .with("vAppConfig", vapp_config(vapp))
+        .with("disabledMethod", Value::texts(disabled.iter().copied()))
 }
 
-fn pool_object(kind: &'static str, name: &str, parent: MoRef, machines: Vec<MoRef>) -> Object {
+fn vapp_config(vapp: &VApp) -> Object {
+    let members = vapp.members.iter().map(|member| {
+        Object::new("VAppEntityConfigInfo")
+            .with("key", machine_ref(&member.machine))
+            .with("startOrder", i32::from(member.start_order))
+    });
+    Object::new("VAppConfigInfo")
+        .with("ipAssignment", Object::new("VAppIPAssignmentInfo"))
+        .with("installBootRequired", false)
+        .with("installBootStopDelay", 0)
+        .with("entityConfig", Value::objects("VAppEntityConfigInfo", members))
+        .with("annotation", &vapp.annotation)
+}
+
+/// What a resource pool has of the host when nobody has asked for anything: all of it, with everybody else.
+pub fn whole_share() -> Object {
     let allocation = || {
         Object::new("ResourceAllocationInfo")
             .with("reservation", Value::Long(0))
@@ -253,8 +270,11 @@ fn pool_object(kind: &'static str, name: &str, parent: MoRef, machines: Vec<MoRe
                 Object::new("SharesInfo").with("shares", 4000).with("level", Value::word("SharesLevel", "normal")),
             )
     };
-    let config =
-        Object::new("ResourceConfigSpec").with("cpuAllocation", allocation()).with("memoryAllocation", allocation());
+    Object::new("ResourceConfigSpec").with("cpuAllocation", allocation()).with("memoryAllocation", allocation())
+}
+
+fn pool_object(kind: &'static str, name: &str, parent: MoRef, machines: Vec<MoRef>) -> Object {
+    let config = whole_share();
     let usage = || {
         ["reservationUsed", "reservationUsedForVm", "unreservedForPool", "unreservedForVm", "overallUsage", "maxUsage"]
             .into_iter()
@@ -264,10 +284,13 @@ fn pool_object(kind: &'static str, name: &str, parent: MoRef, machines: Vec<MoRe
         .with("memory", usage())
         .with("cpu", usage())
         .with("overallStatus", Value::word("ManagedEntityStatus", "green"));
-    let summary = Object::new("ResourcePoolSummary")
+    let is_vapp = kind == "VirtualApp";
+    let summary = Object::new(if is_vapp { "VirtualAppSummary" } else { "ResourcePoolSummary" })
         .with("name", name)
         .with("config", config.clone())
-        .with("runtime", runtime.clone());
+        .with("runtime", runtime.clone())
+        // Its machines never run here.
+        .with_some("vAppState", is_vapp.then(|| Value::word("VirtualAppVAppState", "stopped")));
     entity(kind, name, Some(parent))
         .with("summary", summary)
         .with("runtime", runtime)

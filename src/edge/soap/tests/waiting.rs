@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::*;
 
-fn filter(kind: &str, id: &str, paths: &[&str]) -> String {
+pub(super) fn filter(kind: &str, id: &str, paths: &[&str]) -> String {
     let paths: String = paths.iter().map(|path| format!("<pathSet>{path}</pathSet>")).collect();
     format!(
         "<spec><propSet><type>{kind}</type>{paths}</propSet><objectSet><obj type='{kind}'>{id}</obj></objectSet></spec>\
@@ -13,7 +13,7 @@ fn filter(kind: &str, id: &str, paths: &[&str]) -> String {
 }
 
 /// Names and values of the changes in an update, and its version.
-fn changes(update: &Element) -> (Vec<(String, String)>, String) {
+pub(super) fn changes(update: &Element) -> (Vec<(String, String)>, String) {
     let set = update.child("returnval").unwrap();
     let objects = set.children_named("filterSet").flat_map(|filter| filter.children_named("objectSet"));
     let changes = objects.flat_map(|object| object.children_named("changeSet"));
@@ -23,7 +23,7 @@ fn changes(update: &Element) -> (Vec<(String, String)>, String) {
     (changes.map(pair).collect(), set.text_of("version").unwrap().to_owned())
 }
 
-async fn collector(client: &Client<'_>, filter: &str) -> String {
+pub(super) async fn collector(client: &Client<'_>, filter: &str) -> String {
     let made = client.ask("CreatePropertyCollector", "PropertyCollector", "propertyCollector", "").await;
     let id = made.text_of("returnval").unwrap().to_owned();
     client.ask("CreateFilter", "PropertyCollector", &id, filter).await;

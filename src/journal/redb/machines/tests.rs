@@ -1,7 +1,7 @@
 //! Machines across reopening, beside leases, and records that must not be believed.
 
 use super::*;
-use crate::inventory::{Inventory, MachineId, NewMachine, NewNic, Settings};
+use crate::inventory::{Inventory, MachineId, NewMachine, NewNic, Settings, VAppImport};
 use crate::journal::RedbJournal;
 use crate::lease::Journal;
 
@@ -34,6 +34,31 @@ fn machines_are_there_after_reopening_and_their_numbers_do_not_come_back() {
     });
     let next = life(&path, async |inventory| inventory.add(NewMachine::named("db")).await.unwrap().id);
     assert_eq!(next.as_str(), "vm-4", "vm-2 was removed, vm-3 never made");
+}
+
+#[test]
+fn vapps_are_there_after_reopening_and_a_damaged_one_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal.redb");
+    let new = || VAppImport { name: "shop".into(), annotation: "notes".into(), machines: vec![(web(), 3)] };
+    let vapp = life(&path, async |inventory| {
+        let gone = inventory.reserve_vapp(VAppImport { name: "gone".into(), ..new() }).await.unwrap();
+        let gone = inventory.bind_vapp(gone, &"lease-1".into()).await.unwrap();
+        inventory.settle(&"lease-1".into(), crate::inventory::Settled::Gone).await.unwrap();
+        assert_eq!(gone.id, "resgroup-i2");
+        let reserved = inventory.reserve_vapp(new()).await.unwrap();
+        inventory.bind_vapp(reserved, &"lease-2".into()).await.unwrap()
+    });
+    let found = life(&path, async |inventory| (inventory.vapps(), inventory.machines().len()));
+    assert_eq!(found, (vec![vapp.clone()], 1));
+    let other = frame::encode(&vapp.id, &VApp { id: "resgroup-i9".into(), ..vapp.clone() }).unwrap();
+    let database = Database::create(&path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    transaction.open_table(VAPPS).unwrap().insert(vapp.id.as_str(), other.as_slice()).unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    let error = RedbJournal::open(&path).unwrap().machines().load().unwrap_err();
+    assert!(matches!(&error, StoreError::Corrupt { key, .. } if *key == vapp.id), "{error}");
 }
 
 #[test]

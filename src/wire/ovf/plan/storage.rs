@@ -11,6 +11,7 @@ use crate::limits::{DISKS_PER_LEASE, OVF_DISK_BYTES, SECTOR_BYTES};
 use crate::wire::ovf::error::shown;
 use crate::wire::ovf::machine::{Cdrom, Controller, ControllerKind, Disk, Family, Floppy, Machine};
 use crate::wire::ovf::model::{Content, DiskFormat, Hardware, Item, Ovf, VirtualDisk};
+use crate::wire::ovf::names::named;
 use crate::wire::ovf::note::{PlanError, Warning};
 
 /// What a HostResource names.
@@ -190,6 +191,12 @@ impl<'a> Planning<'a> {
             self.plan.errors.push(PlanError::HostResource { item, found, expected });
             return;
         };
+        let owner = self.plan.systems.iter().find(|system| system.disks.iter().any(|other| other.id == disk.id));
+        if let Some(owner) = owner {
+            let (item, id, other) = (device.name.clone(), disk.id.clone(), named("VirtualSystem", &owner.id));
+            self.plan.errors.push(PlanError::SharedDisk { item, id, other });
+            return;
+        }
         let before: usize = self.plan.systems.iter().map(|system| system.disks.len()).sum();
         if before + machine.disks.len() >= DISKS_PER_LEASE {
             let error = PlanError::TooManyDisks { system: who.to_owned(), most: DISKS_PER_LEASE };

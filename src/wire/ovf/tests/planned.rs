@@ -366,6 +366,25 @@ fn hardware_and_collections_must_not_be_empty() {
 }
 
 #[test]
+fn two_machines_do_not_share_a_disk_and_a_collection_in_a_collection_is_named() {
+    let text = Parts::default().text();
+    let (start, end) = (text.find("<VirtualSystem ").unwrap(), text.find("</Envelope>").unwrap());
+    let (system, close) = (&text[start..end], "</VirtualSystemCollection>");
+    let other = system.replace("ovf:id='vm'", "ovf:id='vm2'");
+    let of = |content: &str| Ovf::parse(&format!("{}{content}</Envelope>", &text[..start])).unwrap();
+    let flat = of(&format!("<VirtualSystemCollection ovf:id='c'><Info/>{system}{other}{close}"));
+    let shared = plan(&flat, &PlanParams::default());
+    let who = "Item 4 (\"Hard disk 1\") of VirtualSystem \"vm2\"";
+    let expected =
+        format!("{who}: Disk \"d1\" is a disk of VirtualSystem \"vm\" already; two machines cannot share one");
+    assert_eq!((said(&shared.errors), shared.errors[0].vim_fault()), (vec![expected], "OvfUnsupportedElement"));
+    assert_eq!(flat.nested_collection(), None);
+    let inner = format!("<VirtualSystemCollection ovf:id='i'><Info/>{other}{close}");
+    let nested = of(&format!("<VirtualSystemCollection ovf:id='c'><Info/>{system}{inner}{close}"));
+    assert_eq!((nested.nested_collection(), of(system).nested_collection()), (Some("i"), None));
+}
+
+#[test]
 fn items_of_unknown_configurations_are_errors() {
     let items = [CPU, MEMORY, SCSI, DISK].concat().replacen("<Item>", "<Item ovf:configuration='huge'>", 1);
     let plan = Parts { items, ..Parts::default() }.plan();

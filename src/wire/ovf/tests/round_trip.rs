@@ -106,8 +106,9 @@ fn machine() -> impl Strategy<Value = Machine> {
 /// Machines with ids, names and files of their own, and the files.
 fn description() -> impl Strategy<Value = Description> {
     let machines = vec((machine(), any::<[bool; 4]>(), any::<u16>()), 1..4);
-    (machines, any::<bool>(), words(), vec(option::of(0_u64..1 << 50), 100)).prop_map(
-        |(machines, is_vapp, name, sizes)| {
+    let texts = (words(), option::of(words()));
+    (machines, any::<bool>(), texts, vec(option::of(0_u64..1 << 50), 100)).prop_map(
+        |(machines, is_vapp, (name, annotation), sizes)| {
             let is_vapp = is_vapp || machines.len() > 1;
             let mut files = Vec::new();
             let mut sizes = sizes.into_iter();
@@ -133,7 +134,8 @@ fn description() -> impl Strategy<Value = Description> {
                 systems.push(machine);
             }
             let name = if is_vapp { name } else { systems[0].name.clone() };
-            Description { name, is_vapp, systems, files }
+            let annotation = annotation.filter(|_| is_vapp).unwrap_or_default();
+            Description { name, annotation, is_vapp, systems, files }
         },
     )
 }
@@ -148,6 +150,7 @@ proptest! {
         prop_assert_eq!(said(&plan.warnings), Vec::<String>::new(), "{}", text);
         prop_assert_eq!(&plan.systems, &description.systems, "{}", text);
         prop_assert_eq!((&plan.name, plan.is_vapp), (&description.name, description.is_vapp));
+        prop_assert!(!plan.is_vapp || plan.annotation == description.annotation, "{}", text);
         let files: Vec<_> = plan.files.iter().map(|file| (file.path.clone(), file.size_bytes)).collect();
         let expected: Vec<_> = description.files.iter().map(|file| (file.href.clone(), file.size_bytes)).collect();
         prop_assert_eq!(files, expected);
@@ -169,7 +172,8 @@ proptest! {
             said(&plan.errors);
             said(&plan.warnings);
             let files = plan.files.iter().map(|file| DescribedFile { href: file.path.clone(), size_bytes: file.size_bytes });
-            let description = Description { name: plan.name, is_vapp: plan.is_vapp, files: files.collect(), systems: plan.systems };
+            let description =
+                Description { name: plan.name, annotation: plan.annotation, is_vapp: plan.is_vapp, files: files.collect(), systems: plan.systems };
             // A file that two disks begin with would have to be there twice.
             let _ = Ovf::parse(&write(&description));
         }
@@ -192,13 +196,14 @@ fn samples_survive_being_written_and_read() {
         let files =
             plan.files.iter().map(|file| DescribedFile { href: file.path.clone(), size_bytes: file.size_bytes });
         let (files, mut expected) = (files.collect(), plan.systems.clone());
-        let description = Description { name: plan.name.clone(), is_vapp: plan.is_vapp, files, systems: plan.systems };
+        let (name, annotation) = (plan.name.clone(), plan.annotation.clone());
+        let description = Description { name, annotation, is_vapp: plan.is_vapp, files, systems: plan.systems };
         let again = planned(&write(&description));
         assert_eq!(said(&again.errors), [""; 0]);
         let numbers = (1..).map(|number| format!("vmdisk{number}"));
         expected.iter_mut().flat_map(|system| &mut system.disks).zip(numbers).for_each(|(disk, id)| disk.id = id);
         assert_eq!(again.systems, expected);
-        assert_eq!(again.name, plan.name);
+        assert_eq!((again.name, again.annotation), (plan.name, plan.annotation));
     }
 }
 
@@ -221,6 +226,7 @@ fn a_description_with_holes_is_written_all_the_same() {
 fn the_form_is_vspheres() {
     let text = write(&Description {
         name: "web".into(),
+        annotation: String::new(),
         is_vapp: false,
         systems: vec![Machine { name: "web".into(), id: "web".into(), ..planned(TALOS).systems.remove(0) }],
         files: vec![DescribedFile { href: "web-disk1.vmdk".into(), size_bytes: Some(1 << 20) }],
