@@ -6,6 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::id::MachineId;
+use super::roster::same_place;
+use super::snapshot::Snapshots;
 use crate::lease::{LeaseId, Target};
 
 /// A virtual machine.
@@ -45,6 +47,9 @@ pub struct Machine {
     pub importing: Option<LeaseId>,
     /// When it was made, in milliseconds since 1970.
     pub created_ms: u64,
+    /// Its snapshots.
+    #[serde(default, skip_serializing_if = "Snapshots::were_never_made")]
+    pub snapshots: Snapshots,
 }
 
 /// Where a machine comes from.
@@ -248,6 +253,12 @@ impl Machine {
         controllers.sort_by_key(|controller| controller.key);
         controllers.dedup();
         controllers
+    }
+
+    /// Whether the object is one of its disks, or one of a snapshot.
+    pub(super) fn has_disk(&self, target: &Target) -> bool {
+        let of_snapshots = self.snapshots.all().iter().flat_map(|snapshot| &snapshot.machine.disks);
+        self.disks.iter().chain(of_snapshots).any(|disk| same_place(&disk.target, target))
     }
 
     /// Every taken place.

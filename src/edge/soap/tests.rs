@@ -1,6 +1,7 @@
 //! The API from outside: requests as clients write them, against a real driver and a real inventory on storage that only takes notes.
 
 mod answers;
+mod snapshots;
 mod waiting;
 
 use std::net::SocketAddr;
@@ -19,7 +20,8 @@ use crate::wire::xml::Element;
 /// A desk with one machine, `vm1`, and three users whose passwords are their names.
 struct Stage {
     desk: Arc<Desk>,
-    _scratch: tempfile::TempDir,
+    /// What its datastore holds, on a file system that shares no blocks.
+    scratch: tempfile::TempDir,
 }
 
 /// A client with its cookie.
@@ -30,7 +32,7 @@ struct Client<'a> {
 
 impl Stage {
     async fn new() -> Stage {
-        let scratch = tempfile::tempdir().unwrap();
+        let scratch = tempfile::tempdir_in("/dev/shm").unwrap();
         let settings = crate::lease::Settings::new(Secret::from_bytes([7; 32]), || 1_000);
         let metrics = LeaseMetrics::register(&Registry::new()).unwrap();
         let leases = Driver::start(settings, Box::new(Memory::new()), Arc::new(Notes), metrics).unwrap();
@@ -58,7 +60,7 @@ impl Stage {
             waits: Desk::waits(),
         };
         desk.inventory.add(NewMachine::named("vm1")).await.unwrap();
-        Stage { desk: Arc::new(desk), _scratch: scratch }
+        Stage { desk: Arc::new(desk), scratch }
     }
 
     async fn client(&self, user: &str) -> Client<'_> {

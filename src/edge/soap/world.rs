@@ -9,8 +9,8 @@ use std::sync::Arc;
 use super::describe;
 use super::sessions::Session;
 use super::{Desk, StoreInfo};
-use crate::inventory::{Machine, MachineId, VApp};
-use crate::lease::{LeaseId, TaskId, TaskInfo};
+use crate::inventory::{Machine, MachineId, SnapshotId, VApp};
+use crate::lease::{EntityRef, LeaseId, TaskId, TaskInfo};
 use crate::wire::soap::{MoRef, Object};
 
 /// The objects a request can see.
@@ -99,6 +99,19 @@ pub fn machine_ref(id: &MachineId) -> MoRef {
     MoRef::new("VirtualMachine", id.as_str())
 }
 
+/// Reference of a snapshot.
+pub fn snapshot_ref(id: SnapshotId) -> MoRef {
+    MoRef::new(SNAPSHOT, id.to_string())
+}
+
+/// The managed entity that a lease or a task is of. A snapshot is none: clients are shown its machine.
+pub fn entity_ref(entity: &EntityRef) -> MoRef {
+    match SnapshotId::parse(&entity.id).filter(|_| entity.kind == SNAPSHOT) {
+        Some(snapshot) => machine_ref(&snapshot.machine()),
+        None => MoRef::new(&entity.kind, &entity.id),
+    }
+}
+
 /// Reference of a lease.
 pub fn lease_ref(id: &LeaseId) -> MoRef {
     MoRef::new("HttpNfcLease", id.as_str())
@@ -117,13 +130,15 @@ pub fn is_a(kind: &str, base: &str) -> bool {
     match base {
         "ManagedObject" => true,
         "ManagedEntity" => ENTITIES.contains(&kind),
-        "ExtensibleManagedObject" => ENTITIES.contains(&kind) || matches!(kind, "Task" | "TaskManager"),
+        "ExtensibleManagedObject" => ENTITIES.contains(&kind) || matches!(kind, "Task" | "TaskManager" | SNAPSHOT),
         "ResourcePool" => kind == "VirtualApp",
         "View" => matches!(kind, "ContainerView" | "ListView"),
         "ManagedObjectView" => matches!(kind, "ContainerView" | "ListView"),
         _ => false,
     }
 }
+
+const SNAPSHOT: &str = "VirtualMachineSnapshot";
 
 const ENTITIES: &[&str] = &[
     "Folder",
