@@ -18,13 +18,20 @@ mounted() {
 }
 files() { (cd "$1" && find . -type f | sort); }
 used() { sync -f "$1"; btrfs filesystem sync "$1" >/dev/null 2>&1 || true; df -B1 --output=used "$1" | tail -n 1; }
-tree() { govc snapshot.tree -vm "$@"; }
-# exported <machine> <number of the disk> [more options of govc]: the file that came out.
+# Without the dot that stands for where the machine is.
+tree() { govc snapshot.tree -c=false -vm "$@"; }
+# exported <machine> <number of the disk>, and exported_at <snapshot> <machine> <number of the disk>: the file that came out.
 exported() {
     rm -rf "$work/out"
     mkdir "$work/out"
-    govc export.ovf -vm "$1" "${@:3}" "$work/out" >/dev/null
-    find "$work/out" -name "*disk-$2.vmdk"
+    govc export.ovf -vm "$1" "$work/out" >/dev/null
+    echo "$work/out/$1/$1-disk-$2.vmdk"
+}
+exported_at() {
+    rm -rf "$work/out"
+    mkdir -p "$work/out/$2"
+    program export_snapshot.py "$2" "$1" "$work/out/$2"
+    echo "$work/out/$2/$2-disk-$3.vmdk"
 }
 # scribble <file>: other contents of the same length, in the same file.
 scribble() { dd if="$work/other.raw" of="$1" bs=1M conv=notrunc status=none; }
@@ -64,17 +71,16 @@ disks = [\"[plain] old/disk-0.raw\"]
     govc snapshot.create -vm web -d "before the change" first
     scribble "$work/fast/web/disk-0.raw"
     [ $(($(used "$work/fast") - before)) -lt $((2 * $(stat -c %s "$work/other.raw"))) ] || die "$1: the snapshot is a full copy"
-    same_disk guest.raw "$(exported web 0 -snapshot first)"
-    same_disk small.raw "$(exported web 1 -snapshot first -sha 256)"
-    (cd "$work/out/web" && sed -E 's/^SHA256\((.*)\)= (.*)$/\2  \1/' web.mf | sha256sum --check --quiet) || die "the manifest lies"
+    same_disk guest.raw "$(exported_at first web 0)"
+    same_disk small.raw "$work/out/web/web-disk-1.vmdk"
     same_disk other.raw "$(exported web 0)"
     govc snapshot.create -vm web second
-    says '^first *$' "$(tree web | head -n 1)"
-    says '^ +second *$|^  .*second' "$(tree web | tail -n 1)"
+    same "$(tree web | sed 's/ *$//')" $'first\n  second' "the tree"
     says 'before the change' "$(tree web -d)"
-    says "$(date -u +%Y)" "$(tree web -D)"
-    says 'second' "$(tree web -c)"
-    refused 'not found' govc export.ovf -vm web -snapshot third "$work/out3"
+    says "^\\[$(date -u +%b) " "$(tree web -D)"
+    same "$(govc snapshot.tree -C -vm web)" second "the current snapshot"
+    govc snapshot.tree -vm web | tail -n 1 | grep -q '^ *\.$' || die "the machine's place in the tree: $(govc snapshot.tree -vm web)"
+    refused 'not found' govc snapshot.remove -vm web third
     echo "$1: govc create, tree, export"
 
     # Who only reads may look.
@@ -83,7 +89,8 @@ disks = [\"[plain] old/disk-0.raw\"]
     refused 'ermission' govc snapshot.create -vm web third
     refused 'ermission' govc snapshot.remove -vm web first
     refused 'ermission' govc snapshot.revert -vm web first
-    refused 'ermission' govc export.ovf -vm web -snapshot first "$work/out3"
+    mkdir -p "$work/out3"
+    refused 'NoPermission' program export_snapshot.py web first "$work/out3"
     as deckhand "$operator_password"
 
     # Back, by name and to the current one.
@@ -94,18 +101,17 @@ disks = [\"[plain] old/disk-0.raw\"]
     cmp "$work/guest.raw" "$work/fast/web/disk-0.raw" || die "$1: revert to the current one"
     govc snapshot.revert -vm web second
     cmp "$work/other.raw" "$work/fast/web/disk-0.raw" || die "$1: revert to second"
-    same_disk guest.raw "$(exported web 0 -snapshot first)"
+    same_disk guest.raw "$(exported_at first web 0)"
 
     # All of it is there after a restart.
     stop
     sail
     as deckhand "$operator_password"
-    says '^first *$' "$(tree web | head -n 1)"
-    same_disk guest.raw "$(exported web 0 -snapshot first)"
-    same "$(tree web | wc -l)" 2 "snapshots after a restart"
+    same "$(tree web | sed 's/ *$//')" $'first\n  second' "the tree after a restart"
+    same_disk guest.raw "$(exported_at first web 0)"
     govc snapshot.remove -vm web first
     same "$(tree web | tr -d ' ')" second "what is left"
-    same_disk other.raw "$(exported web 0 -snapshot second)"
+    same_disk other.raw "$(exported_at second web 0)"
     govc snapshot.remove -vm web '*'
     same "$(files "$work/fast")" "$stored" "files when all snapshots are removed"
     echo "$1: govc revert, restart, remove"
@@ -116,7 +122,7 @@ disks = [\"[plain] old/disk-0.raw\"]
     govc snapshot.create -vm box kept
     qemu-img check -q "$(find "$work/fast/box" -name '*snapshot*.vmdk' ! -name '*-flat.vmdk')" || die "a copy that qemu-img does not open"
     scribble "$work/fast/box/box-flat.vmdk"
-    same_disk guest.raw "$(exported box 0 -snapshot kept)"
+    same_disk guest.raw "$(exported_at kept box 0)"
     govc import.ova -ds fast -name again "$work/box.ova" >/dev/null
     # What came out of a snapshot goes in again.
     govc import.ovf -ds fast -name third "$work/out/box/box.ovf" >/dev/null
@@ -137,31 +143,49 @@ disks = [\"[plain] old/disk-0.raw\"]
     stop
 }
 
-# The server is killed while snapshots come and go: afterwards each that is shown is whole, and no other file is there.
+# The server is killed while snapshots come and go and the machine goes back to them: afterwards each that is shown is whole, no other file
+# is there, and the disks are all of the same moment.
 killed_on() {
-    local round shown disks
-    for round in 1 2 3 4 5 6; do
-        (for name in a b c d e f; do
-            govc snapshot.create -vm web "$round$name" && govc snapshot.remove -vm web "$round$name" && govc snapshot.create -vm web "$round$name" || exit 0
-        done) >/dev/null 2>&1 &
+    local round shown current recovered=0
+    same "$(files "$work/fast" | grep -c snapshot || true)" 0 "$1: files before"
+    govc snapshot.create -vm web a
+    cp "$work/fast/web/disk-0.raw" "$work/a-0.raw"
+    cp "$work/fast/web/disk-1.raw" "$work/a-1.raw"
+    dd if="$work/guest.raw" of="$work/fast/web/disk-0.raw" bs=1M conv=notrunc status=none
+    dd if="$work/guest.raw" of="$work/fast/web/disk-1.raw" bs=1M count=16 conv=notrunc status=none
+    govc snapshot.create -vm web b
+    cp "$work/fast/web/disk-0.raw" "$work/b-0.raw"
+    cp "$work/fast/web/disk-1.raw" "$work/b-1.raw"
+    cmp -s "$work/a-0.raw" "$work/b-0.raw" && die "the same disk twice"
+    for round in $(seq 12); do
+        # That of the round before would be taken for this one's.
+        : >"$work/churn"
+        program snapshot_churn.py web >"$work/churn" 2>&1 &
         client=$!
-        sleep "0.$((RANDOM % 9))$((RANDOM % 9))"
+        until_true 30 grep -q begun "$work/churn"
+        sleep "0.$((RANDOM % 6))$((RANDOM % 10))"
         kill -9 "$server_pid"
         wait "$server_pid" 2>/dev/null || true
-        wait "$client" || true
+        wait "$client" || die "$1: $(cat "$work/churn")"
         sail
         as deckhand "$operator_password"
+        ! grep -qE 'after a restart' "$work/server.log" || recovered=$((recovered + 1))
         shown=$(tree web | wc -l)
-        disks=$(files "$work/fast" | grep -c 'disk-0-.*snapshot' || true)
-        same "$disks" "$shown" "$1: files beside snapshots after a kill"
-        same "$(files "$work/fast" | grep -c 'disk-1-.*snapshot' || true)" "$shown" "$1: the second disk"
-        same "$(files "$work/fast" | grep -c part || true)" 0 "$1: parts after a kill"
+        same "$(files "$work/fast" | grep -c 'disk-0-.*snapshot' || true)" "$shown" "$1: files beside snapshots after a kill"
+        same "$(files "$work/fast" | grep -c 'disk-1-.*snapshot' || true)" "$shown" "$1: those of the second disk"
+        same "$(files "$work/fast" | grep -c 'part$' || true)" 0 "$1: parts after a kill"
+        current=$(govc snapshot.tree -C -vm web)
+        cmp "$work/${current:0:1}-0.raw" "$work/fast/web/disk-0.raw" || die "$1: the first disk at $current"
+        cmp "$work/${current:0:1}-1.raw" "$work/fast/web/disk-1.raw" || die "$1: the second disk at $current"
     done
-    # The last that was acknowledged or found whole is the machine's disk.
-    for name in $(tree web | tr -d ' '); do same_disk other.raw "$(exported web 0 -snapshot "$name")"; done
+    for name in a b; do
+        identical raw vmdk "$work/$name-0.raw" "$(exported_at "$name" web 0)"
+        identical raw vmdk "$work/$name-1.raw" "$work/out/web/web-disk-1.vmdk"
+    done
     govc snapshot.remove -vm web '*'
     same "$(files "$work/fast" | grep -c snapshot || true)" 0 "$1: files in the end"
-    echo "$1: killed $round times"
+    [ "$recovered" -gt 0 ] || die "$1: no kill met a snapshot that was half made, half removed or half gone back to"
+    echo "$1: killed $round times, $recovered of them in the midst of a step"
 }
 
 cd "$work"

@@ -56,7 +56,8 @@ same(names[layout[nightly._moId].disk[0].chain[0].fileKey[0]], files[0], "the fi
 lease = nightly.ExportSnapshot()
 info = ready(lease)
 same(info.entity, machine, "the entity of the lease")
-same(info.totalDiskCapacityInKB, nightly.config.hardware.device[-1].capacityInKB, "total capacity")
+capacities = [device.capacityInKB for device in nightly.config.hardware.device if isinstance(device, Disk)]
+same(info.totalDiskCapacityInKB, sum(capacities), "total capacity")
 refused(vim.fault.TaskInProgress, lambda: nightly.RemoveSnapshot_Task(removeChildren=False), "removing a snapshot that is exported")
 refused(vim.fault.TaskInProgress, lambda: first.RemoveSnapshot_Task(removeChildren=True), "removing what it goes on from")
 refused(vim.fault.TaskInProgress, machine.Destroy_Task, "destroying its machine")

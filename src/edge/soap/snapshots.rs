@@ -62,8 +62,13 @@ impl Desk {
     /// later, and is no reason not to serve.
     pub async fn recover_snapshots(&self) {
         for machine in self.inventory.machines() {
-            if let Err(fault) = self.sweep_snapshots(&machine.id).await {
-                tracing::warn!(machine = machine.name, %fault, "files of an unfinished snapshot were not removed");
+            let unfinished = machine.snapshots.unfinished().count();
+            match self.sweep_snapshots(&machine.id).await {
+                Ok(()) if unfinished == 0 => {}
+                Ok(()) => tracing::info!(machine = machine.name, unfinished, "snapshots removed after a restart"),
+                Err(fault) => {
+                    tracing::warn!(machine = machine.name, %fault, "files of an unfinished snapshot were not removed");
+                }
             }
             if machine.snapshots.reverting().is_some() {
                 match self.bring_back(&machine).await {
