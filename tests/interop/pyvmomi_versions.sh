@@ -29,7 +29,7 @@ vms = [\"db\"]
     govc snapshot.create -vm bare one
     govc snapshot.create -vm bare two
     same "$(govc object.collect -s - content.about.apiVersion)" "$version" "the version govc sees"
-    program read_everything.py
+    program read_everything.py vim.vm.Snapshot
     program version_features.py "$version" web
     govc import.ova box.ova >/dev/null
     same_disk guest.raw "$(backing box 0)"
