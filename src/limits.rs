@@ -175,6 +175,8 @@ pub const MACHINE_CPUS: std::ops::RangeInclusive<u32> = 1..=768;
 pub const MACHINE_MEMORY_MIB: std::ops::RangeInclusive<u64> = 4..=24 * 1024 * 1024;
 /// Network adapters of a machine; what vSphere allows.
 pub const NICS_PER_MACHINE: usize = 10;
+/// Snapshots of a machine, those that are being made or removed included; the longest chain vSphere allows.
+pub const SNAPSHOTS_PER_MACHINE: usize = 32;
 /// Change notices that a reader may be behind before it has to look at everything again.
 pub const INVENTORY_NOTICES: usize = 1024;
 /// Pause before the end of an import that could not be stored is tried again.

@@ -1,7 +1,7 @@
 //! The vSphere API: its inventory, what it answers from, who may log in, and the watcher that settles imports as they end.
 //!
-//! Called by [`super::wiring`] once leases stand. At start, machines are brought to where the last run left their imports before the
-//! configured ones come in: a name that a dead import has is free by then.
+//! Called by [`super::wiring`] once leases stand. At start, machines are brought to where the last run left their imports and snapshots
+//! before the configured ones come in: a name that a dead import has is free by then.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -93,6 +93,7 @@ pub async fn open(config: &Resolved, parts: Parts) -> Result<Arc<Desk>, StartErr
         inventory: parts.inventory,
     });
     recover(&desk).await.map_err(io("imports of the last run"))?;
+    desk.recover_snapshots().await;
     let machines = config.vms.iter().map(config::Vm::to_machine).collect();
     let vapps = config.vapps.iter().map(config::VApp::to_vapp).collect();
     desk.inventory.configure(machines, vapps).await.map_err(|error| match error {

@@ -231,7 +231,18 @@ impl LocalFile {
 
     /// Makes this empty file share all of `source`'s blocks. `false` when the file system cannot, and then nothing has changed.
     pub fn share_all(&self, source: &LocalFile) -> bool {
-        !self.is_device() && !source.is_device() && rustix::fs::ioctl_ficlone(self.fd(), source.fd()).is_ok()
+        self.try_share_all(source).is_ok()
+    }
+
+    /// As [`LocalFile::share_all`], with the reason why not.
+    ///
+    /// # Errors
+    /// The kernel's reason: mostly that the file system cannot, or that it is full.
+    pub fn try_share_all(&self, source: &LocalFile) -> std::io::Result<()> {
+        if self.is_device() || source.is_device() {
+            return Err(Errno::OPNOTSUPP.into());
+        }
+        Ok(rustix::io::retry_on_intr(|| rustix::fs::ioctl_ficlone(self.fd(), source.fd()))?)
     }
 
     /// Copies a range within the kernel, sharing blocks where the file system can. Returns how much was copied before the kernel

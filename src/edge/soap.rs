@@ -20,6 +20,7 @@ pub mod refusal;
 pub mod results;
 pub mod sessions;
 pub mod settle;
+pub mod snapshots;
 pub mod throttle;
 pub mod views;
 mod visitors;

@@ -20,8 +20,8 @@ pub fn check_machine(new: &NewMachine) -> Result<(), Fault> {
     machine(new, MachineId::of(0), Origin::Configured, 0, None, &mut |_| Ok(())).map(drop)
 }
 
-/// Makes a machine. What one of the same name had before (`earlier`) it keeps: id, UUIDs, age and the addresses of its network
-/// adapters, as far as they go.
+/// Makes a machine. What one of the same name had before (`earlier`) it keeps: id, UUIDs, age, snapshots and the addresses of its
+/// network adapters, as far as they go.
 pub(super) fn machine(
     new: &NewMachine,
     id: MachineId,
@@ -57,6 +57,7 @@ pub(super) fn machine(
         origin,
         importing: None,
         created_ms,
+        snapshots: earlier.map(|earlier| earlier.snapshots.clone()).unwrap_or_default(),
     };
     attach_disks(&mut machine, &new.disks)?;
     attach_cdroms(&mut machine, new)?;

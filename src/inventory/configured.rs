@@ -1,7 +1,8 @@
 //! Machines of the configuration: merged into the table at every start.
 //!
 //! Pure; used by [`super::handle`]. A machine is known again by its name: it keeps its id, its UUIDs and its addresses for as long
-//! as it stays in the configuration. One that is no longer there disappears; should it come back, it is another machine.
+//! as it stays in the configuration. One that is no longer there disappears; should it come back, it is another machine. As long as it
+//! has snapshots it stays all the same: their files are ours, and nobody else could remove them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -45,6 +46,7 @@ pub(super) fn merge(
 ) -> Result<Vec<Write>, ConfigureError> {
     let (mut writes, mut mistakes) = (Vec::new(), Vec::new());
     let (mut names, mut disks, mut claimed) = (HashSet::new(), HashMap::new(), roster.claimed());
+    let configured = names_of(machines);
     for new in machines {
         let name = match check_name(&new.name) {
             Ok(name) => name,
@@ -76,7 +78,7 @@ pub(super) fn merge(
         let id = earlier.map_or_else(|| MachineId::of(claimed + 1), |earlier| earlier.id.clone());
         match build::machine(new, id, Origin::Configured, now_ms, earlier, dice) {
             Ok(machine) => {
-                mistakes.extend(taken_disks(roster, &machine));
+                mistakes.extend(taken_disks(roster, &machine, &configured));
                 for disk in &machine.disks {
                     let place = (disk.target.datastore.clone(), disk.target.path.clone());
                     if let Some(other) = disks.insert(place, name.clone()) {
@@ -94,8 +96,8 @@ pub(super) fn merge(
     if !mistakes.is_empty() {
         return Err(ConfigureError::Mistakes(mistakes));
     }
-    let configured = roster.machines().filter(|machine| machine.origin == Origin::Configured);
-    let gone = configured.filter(|machine| !names.contains(&machine.name));
+    let before = roster.machines().filter(|machine| machine.origin == Origin::Configured);
+    let gone = before.filter(|machine| !names.contains(&machine.name) && !outlasts(machine, &names));
     writes.extend(gone.map(|machine| Write::Delete(machine.id.clone())));
     if claimed > roster.claimed() {
         writes.insert(0, Write::Claim(claimed));
@@ -117,7 +119,7 @@ pub(super) fn vapps(
     });
     let ids: HashMap<&str, &MachineId> =
         roster.machines().chain(made).map(|machine| (machine.name.as_str(), &machine.id)).collect();
-    let configured: HashSet<String> = machines.iter().filter_map(|machine| check_name(&machine.name).ok()).collect();
+    let configured = names_of(machines);
     let (mut names, mut owned, mut all) = (HashSet::new(), HashSet::new(), Vec::new());
     for new in vapps {
         let name = match check_name(&new.name) {
@@ -127,8 +129,10 @@ pub(super) fn vapps(
                 continue;
             }
         };
-        let imported = |machine: &Machine| machine.origin == Origin::Imported && machine.name == name;
-        let taken = roster.machines().any(imported) || imported_vapp(roster, &name);
+        let taken = |machine: &Machine| {
+            machine.name == name && (machine.origin == Origin::Imported || outlasts(machine, &configured))
+        };
+        let taken = roster.machines().any(taken) || imported_vapp(roster, &name);
         if configured.contains(&name) || !names.insert(name.clone()) || taken {
             mistakes.push(format!("[vapp.{name}] a machine or another vApp has that name"));
         }
@@ -157,16 +161,32 @@ fn imported_vapp(roster: &Roster, name: &str) -> bool {
     roster.vapps.iter().any(|vapp| vapp.origin == Origin::Imported && vapp.name == name)
 }
 
-/// A disk of a configured machine that an imported one has already: each would overwrite the other's.
-fn taken_disks(roster: &Roster, machine: &Machine) -> Vec<String> {
-    let imported = || roster.machines().filter(|other| other.origin == Origin::Imported);
+/// Whether a machine stays for its snapshots although nobody configures it any more.
+pub(super) fn outlasts(machine: &Machine, configured: &HashSet<String>) -> bool {
+    machine.origin == Origin::Configured && !configured.contains(&machine.name) && !machine.snapshots.all().is_empty()
+}
+
+/// The names of machines that can have one.
+pub(super) fn names_of(machines: &[NewMachine]) -> HashSet<String> {
+    machines.iter().filter_map(|machine| check_name(&machine.name).ok()).collect()
+}
+
+/// A disk of a configured machine that an imported one has already, or one that stays for its snapshots: each would overwrite the
+/// other's.
+fn taken_disks(roster: &Roster, machine: &Machine, configured: &HashSet<String>) -> Vec<String> {
     let owner = |disk: &super::MachineDisk| {
-        imported()
-            .find(|other| other.disks.iter().any(|theirs| super::roster::same_place(&theirs.target, &disk.target)))
+        let others = || roster.machines().filter(|other| other.id != machine.id);
+        others().find(|other| {
+            (other.origin == Origin::Imported || outlasts(other, configured)) && other.has_disk(&disk.target)
+        })
     };
     let mistake = |disk: &super::MachineDisk| {
-        let owner = &owner(disk)?.name;
-        Some(format!("[vm.{}] {} is a disk of the imported machine {owner}", machine.name, disk.target))
+        let owner = owner(disk)?;
+        let what = match owner.origin {
+            Origin::Imported => "of the imported machine",
+            Origin::Configured => "that belongs to the snapshots of the machine no longer configured,",
+        };
+        Some(format!("[vm.{}] {} is a disk {what} {}", machine.name, disk.target, owner.name))
     };
     machine.disks.iter().filter_map(mistake).collect()
 }

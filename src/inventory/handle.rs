@@ -4,6 +4,7 @@
 //! step is planned, made durable and applied before the next is planned; nobody sees a step before it is durable. A step runs as
 //! a task of its own, so that a caller that goes away (a closed connection) does not cut it in half.
 
+mod snapshots;
 mod vapps;
 
 use std::fmt;
@@ -124,6 +125,7 @@ impl Inventory {
             }
         }
         let now_ms = (self.0.settings.wall_clock_ms)();
+        let configured = configured::names_of(&machines);
         let vapps = self
             .step(move |roster| {
                 let writes = configured::merge(roster, &machines, now_ms, &mut random);
@@ -140,6 +142,14 @@ impl Inventory {
             })
             .await?;
         self.0.roster.write().unwrap_or_else(PoisonError::into_inner).configure_vapps(vapps);
+        for machine in self.machines().iter().filter(|machine| configured::outlasts(machine, &configured)) {
+            let snapshots = machine.snapshots.all().len();
+            tracing::warn!(
+                machine = machine.name,
+                snapshots,
+                "no longer configured; it stays until its snapshots are removed and the server is restarted"
+            );
+        }
         Ok(())
     }
 

@@ -6,6 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::id::MachineId;
+use super::roster::same_place;
+use super::snapshot::Snapshots;
 use crate::lease::{LeaseId, Target};
 
 /// A virtual machine.
@@ -45,6 +47,9 @@ pub struct Machine {
     pub importing: Option<LeaseId>,
     /// When it was made, in milliseconds since 1970.
     pub created_ms: u64,
+    /// Its snapshots.
+    #[serde(default, skip_serializing_if = "Snapshots::were_never_made")]
+    pub snapshots: Snapshots,
 }
 
 /// Where a machine comes from.
@@ -238,10 +243,21 @@ impl Machine {
         controllers
     }
 
-    /// What it has stored: its disks and the images in its CD drives.
+    /// What it has stored: its disks, the images in its CD drives, and the disks of its snapshots.
     pub(super) fn objects(&self) -> impl Iterator<Item = &Target> {
         let images = self.cdroms.iter().filter_map(|cdrom| cdrom.target.as_ref());
-        self.disks.iter().map(|disk| &disk.target).chain(images)
+        self.all_disks().map(|disk| &disk.target).chain(images)
+    }
+
+    /// Whether the object is one of its disks, or one of a snapshot.
+    pub(super) fn has_disk(&self, target: &Target) -> bool {
+        self.all_disks().any(|disk| same_place(&disk.target, target))
+    }
+
+    /// Its disks and those of its snapshots.
+    fn all_disks(&self) -> impl Iterator<Item = &MachineDisk> {
+        let of_snapshots = self.snapshots.all().iter().flat_map(|snapshot| &snapshot.machine.disks);
+        self.disks.iter().chain(of_snapshots)
     }
 
     /// Every taken place.

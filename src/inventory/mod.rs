@@ -32,6 +32,7 @@ mod machine;
 mod reconcile;
 mod roster;
 mod slots;
+mod snapshot;
 mod store;
 mod vapp;
 
@@ -39,11 +40,12 @@ pub use build::check_machine;
 pub use configured::{ConfigureError, NewVApp};
 pub use fields::check_name;
 pub use handle::{Hold, Inventory, Measure, Reserved, ReservedVApp, Settings, Settled};
-pub use id::MachineId;
+pub use id::{MachineId, SnapshotId};
 pub use machine::{
     Cdrom, Controller, ControllerKind, Edit, Machine, MachineDisk, NewCdrom, NewDisk, NewMachine, NewNic, Nic, Origin,
     Slot,
 };
 pub use reconcile::{follow, orphans, reconcile, recover};
+pub use snapshot::{NewSnapshot, Snapshot, Snapshots, Stage};
 pub use store::{Memory, Store, StoreError, Stored, Write};
 pub use vapp::{Member, VApp, VAppImport};

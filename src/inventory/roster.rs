@@ -168,7 +168,7 @@ impl Roster {
     }
 
     /// Refuses a name or a disk that another machine has.
-    fn check_free(&self, machine: &Machine) -> Result<(), Fault> {
+    pub(super) fn check_free(&self, machine: &Machine) -> Result<(), Fault> {
         let mut others = self.everybody().filter(|other| other.id != machine.id);
         if self.vapp_has_name(&machine.name) || others.any(|other| other.name == machine.name) {
             return Err(Fault::DuplicateName { name: machine.name.clone() });
@@ -188,10 +188,10 @@ impl Roster {
         Ok(())
     }
 
-    /// Name of the machine, other than `id`, that has the object as a disk.
+    /// Name of the machine, other than `id`, that has the object as a disk, or a snapshot of which has.
     pub(super) fn owner_of(&self, target: &Target, id: &MachineId) -> Option<&str> {
         let mut others = self.everybody().filter(|other| other.id != *id);
-        let owner = others.find(|other| other.disks.iter().any(|disk| same_place(&disk.target, target)))?;
+        let owner = others.find(|other| other.has_disk(target))?;
         Some(&owner.name)
     }
 

@@ -283,7 +283,12 @@ pub fn device_key(spec: &LeaseSpec, disk: usize) -> String {
     let is_disk = spec.disks[disk].disk;
     let unit = spec.disks[..disk].iter().filter(|other| other.disk == is_disk).count();
     let controller = if is_disk { "VirtualLsiLogicController0" } else { "VirtualIDEController1" };
-    format!("/{}/{controller}:{unit}", spec.entity)
+    // The disks of a snapshot are others than those of its machine.
+    let owner = match &spec.entity_ref {
+        Some(entity) if entity.kind == "VirtualMachineSnapshot" => &entity.id,
+        _ => &spec.entity,
+    };
+    format!("/{owner}/{controller}:{unit}")
 }
 
 /// Escapes everything but the unreserved characters of RFC 3986.

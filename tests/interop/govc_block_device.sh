@@ -20,6 +20,9 @@ cd "$work"
 mkdir out
 govc export.ovf -vm metal -sha 256 out >/dev/null
 same_disk other.raw "$(find out -name '*.vmdk')"
+# It has no copy that shares its blocks.
+refused 'not supported.*Hard disk 1 \(\[block\]\) is a block device' govc snapshot.create -vm metal first
+same "$(govc snapshot.tree -vm metal)" "" "snapshots of a block device"
 says '65536' "$(govc object.collect -json vm/metal config.hardware.device | jq '.. | objects | .CapacityInKB? // empty')"
 stop
 

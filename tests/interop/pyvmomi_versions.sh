@@ -25,10 +25,14 @@ disks = [\"[default] web/disk-0.raw\"]
 disks = [\"[default] db/disk-0.raw\"]
 [vapp.shop]
 vms = [\"db\"]
+[vm.bare]
 "
     sail
+    # Without disks there is nothing that a file system would have to share.
+    govc snapshot.create -vm bare one
+    govc snapshot.create -vm bare two
     same "$(govc object.collect -s - content.about.apiVersion)" "$version" "the version govc sees"
-    program read_everything.py
+    program read_everything.py vim.vm.Snapshot
     program version_features.py "$version" web
     govc import.ova box.ova >/dev/null
     same_disk guest.raw "$(backing box 0)"

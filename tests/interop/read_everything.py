@@ -1,4 +1,6 @@
-"""Reads every property of every object pyvmomi can reach, as the version the server negotiated.
+"""read_everything.py [TYPE...]: reads every property of every object pyvmomi can reach, as the version the server negotiated.
+
+Objects of the named types must be among them.
 
 pyvmomi gives up on a whole answer for one unknown field or one empty enumeration, so what it reads here it can read everywhere.
 """
@@ -47,7 +49,7 @@ while queue:
 
 kinds = {kind for kind, _ in seen}
 for kind in ("vim.ServiceInstance", "vim.Folder", "vim.Datacenter", "vim.VirtualMachine", "vim.Datastore", "vim.HostSystem",
-             "vim.ResourcePool", "vim.Network", "vim.ComputeResource"):
+             "vim.ResourcePool", "vim.Network", "vim.ComputeResource", *sys.argv[1:]):
     expect(kind in kinds, f"no {kind} was reached: {sorted(kinds)}")
 Disconnect(si)
 print(f"read {count} properties of {len(seen)} objects as {si._stub.versionId}")

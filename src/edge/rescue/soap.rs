@@ -21,6 +21,7 @@ pub fn refusal(refusal: &Refusal) -> (Object, String) {
         Refusal::NoPermission { object, privilege } => {
             Object::new("NoPermission").with("object", object).with("privilegeId", *privilege)
         }
+        Refusal::NotFound { .. } => Object::new("NotFound"),
         Refusal::InvalidLogin => Object::new("InvalidLogin"),
         Refusal::InvalidProperty { name } => Object::new("InvalidProperty").with("name", name),
         Refusal::InvalidCollectorVersion => Object::new("InvalidCollectorVersion"),

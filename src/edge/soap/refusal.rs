@@ -44,6 +44,12 @@ pub enum Refusal {
     /// Wrong user name or password.
     #[error("cannot complete login due to an incorrect user name or password")]
     InvalidLogin,
+    /// What the call needs is not there.
+    #[error("{reason}")]
+    NotFound {
+        /// What it is.
+        reason: String,
+    },
     /// There is no such property.
     #[error("there is no property {name:?}")]
     InvalidProperty {

@@ -44,6 +44,9 @@ impl Desk {
     /// # Errors
     /// What could not be removed.
     pub async fn destroy(&self, machine: &Machine) -> Result<(), Fault> {
+        // As it is now: a snapshot may have come since the caller looked.
+        let machine = &self.inventory.machine(&machine.id).unwrap_or_else(|| machine.clone());
+        self.remove_snapshot_files(machine).await?;
         for disk in &machine.disks {
             self.remove_disk(&disk.target).await?;
         }

@@ -2,6 +2,7 @@
 
 mod answers;
 mod files;
+mod snapshots;
 mod vapps;
 mod visitors;
 mod waiting;
@@ -22,6 +23,7 @@ use crate::wire::xml::Element;
 /// A desk with one machine, `vm1`, and three users whose passwords are their names.
 struct Stage {
     desk: Arc<Desk>,
+    /// What its datastore holds, on a file system that shares no blocks.
     scratch: tempfile::TempDir,
 }
 
@@ -33,7 +35,7 @@ struct Client<'a> {
 
 impl Stage {
     async fn new() -> Stage {
-        let scratch = tempfile::tempdir().unwrap();
+        let scratch = tempfile::tempdir_in("/dev/shm").unwrap();
         let settings = crate::lease::Settings::new(Secret::from_bytes([7; 32]), || 1_000);
         let metrics = LeaseMetrics::register(&Registry::new()).unwrap();
         let leases = Driver::start(settings, Box::new(Memory::new()), Arc::new(Notes), metrics).unwrap();

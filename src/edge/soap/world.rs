@@ -9,8 +9,8 @@ use std::sync::Arc;
 use super::describe;
 use super::sessions::Session;
 use super::{Desk, StoreInfo};
-use crate::inventory::{Machine, MachineId, VApp};
-use crate::lease::{LeaseId, TaskId, TaskInfo};
+use crate::inventory::{Machine, MachineId, SnapshotId, VApp};
+use crate::lease::{EntityRef, LeaseId, TaskId, TaskInfo};
 use crate::wire::soap::{MoRef, Object};
 
 /// The objects a request can see.
@@ -43,7 +43,18 @@ impl<'a> World<'a> {
         let members = vapps.iter().enumerate().flat_map(|(index, vapp)| vapp.members.iter().map(move |it| (index, it)));
         let membership = members.map(|(index, member)| (member.machine.clone(), index)).collect();
         let known = HashMap::new();
-        Self { desk, session, reached, machines, vapps, stores: None, tasks: None, shows_tasks: false, membership, known }
+        Self {
+            desk,
+            session,
+            reached,
+            machines,
+            vapps,
+            stores: None,
+            tasks: None,
+            shows_tasks: false,
+            membership,
+            known,
+        }
     }
 
     /// From here on objects are described with their tasks. The driver lists every task for that, so it is only asked where somebody
@@ -86,7 +97,7 @@ impl<'a> World<'a> {
             return Vec::new();
         }
         let tasks = self.tasks().await;
-        let of_it = |task: &&TaskInfo| task.entity_ref.as_ref().is_some_and(|entity| entity.id == id);
+        let of_it = |task: &&TaskInfo| task.entity_ref.as_ref().is_some_and(|entity| entity_ref(entity).id == id);
         tasks.iter().filter(of_it).map(|task| task_ref(&task.key)).collect()
     }
 
@@ -137,6 +148,19 @@ pub fn machine_ref(id: &MachineId) -> MoRef {
     MoRef::new("VirtualMachine", id.as_str())
 }
 
+/// Reference of a snapshot.
+pub fn snapshot_ref(id: SnapshotId) -> MoRef {
+    MoRef::new(SNAPSHOT, id.to_string())
+}
+
+/// The managed entity that a lease or a task is of. A snapshot is none: clients are shown its machine.
+pub fn entity_ref(entity: &EntityRef) -> MoRef {
+    match SnapshotId::parse(&entity.id).filter(|_| entity.kind == SNAPSHOT) {
+        Some(snapshot) => machine_ref(&snapshot.machine()),
+        None => MoRef::new(&entity.kind, &entity.id),
+    }
+}
+
 /// Reference of a lease.
 pub fn lease_ref(id: &LeaseId) -> MoRef {
     MoRef::new("HttpNfcLease", id.as_str())
@@ -155,13 +179,15 @@ pub fn is_a(kind: &str, base: &str) -> bool {
     match base {
         "ManagedObject" => true,
         "ManagedEntity" => ENTITIES.contains(&kind),
-        "ExtensibleManagedObject" => ENTITIES.contains(&kind) || matches!(kind, "Task" | "TaskManager"),
+        "ExtensibleManagedObject" => ENTITIES.contains(&kind) || matches!(kind, "Task" | "TaskManager" | SNAPSHOT),
         "ResourcePool" => kind == "VirtualApp",
         "View" => matches!(kind, "ContainerView" | "ListView"),
         "ManagedObjectView" => matches!(kind, "ContainerView" | "ListView"),
         _ => false,
     }
 }
+
+const SNAPSHOT: &str = "VirtualMachineSnapshot";
 
 const ENTITIES: &[&str] = &[
     "Folder",

@@ -4,6 +4,7 @@
 //! made as a part and published when it is whole; one of a directory that fails is removed again. What a listing does not show
 //! (links, sockets, unfinished uploads) is not copied.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -33,12 +34,13 @@ impl Files {
         self.transplant(from, to, replace, How::Copy).await
     }
 
-    /// Copies a file such that both share all blocks until either is changed: at once, whatever its size.
+    /// Copies a file such that both share all blocks until either is changed: at once, whatever its size. `replace` lets it take the
+    /// name of another file.
     ///
     /// # Errors
     /// As [`Files::copy`]; `NotSupported` where the file system cannot (XFS and btrfs can).
-    pub async fn share(&self, from: &DatastorePath, to: &DatastorePath) -> Result<(), Fault> {
-        self.transplant(from, to, false, How::Share).await
+    pub async fn share(&self, from: &DatastorePath, to: &DatastorePath, replace: bool) -> Result<(), Fault> {
+        self.transplant(from, to, replace, How::Share).await
     }
 
     /// Gives a file or directory another name. Between file systems it is copied, and removed when the copy is whole.
@@ -181,14 +183,10 @@ impl Job {
         let (file, seen) = space.open_seen(source).map_err(reading)?;
         let file = LocalFile::of(file);
         let part = Part::begin(space, target, &self.tag, false).map_err(writing)?;
-        let shared = part.file.share_all(&file);
-        if !shared && self.how == How::Share {
-            return Err(Fault::NotSupported {
-                reason: format!("the file system of [{}] shares no blocks between files", target.datastore),
-            });
-        }
-        if !shared {
-            self.copy_bytes(&file, seen.length_bytes, &part.file).map_err(writing)?;
+        match part.file.try_share_all(&file) {
+            Ok(()) => {}
+            Err(error) if self.how == How::Share => return Err(unshared(target, &error)),
+            Err(_) => self.copy_bytes(&file, seen.length_bytes, &part.file).map_err(writing)?,
         }
         part.file.sync().map_err(writing)?;
         part.publish(self.replace).map_err(writing)
@@ -210,6 +208,20 @@ impl Job {
             at_bytes = data.end;
         }
         target.set_length(length_bytes)
+    }
+}
+
+/// Why a file has no copy that shares its blocks.
+fn unshared(target: &Place, error: &std::io::Error) -> Fault {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            Fault::NoDiskSpace { file: target.to_string(), datastore: target.datastore.clone() }
+        }
+        _ => {
+            let reason =
+                format!("the file system of [{}] cannot share its blocks with a copy: {error}", target.datastore);
+            Fault::NotSupported { reason }
+        }
     }
 }
 

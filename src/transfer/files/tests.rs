@@ -107,7 +107,7 @@ async fn paths_that_leave_the_datastore_reach_nothing() {
             bench.files.remove(&path, Removal::Tree).await,
             bench.files.rename(&path, &at("[ds] stolen"), true).await,
             bench.files.copy(&path, &at("[ds] stolen"), true).await,
-            bench.files.share(&path, &at("[ds] stolen")).await,
+            bench.files.share(&path, &at("[ds] stolen"), false).await,
         ];
         for (number, result) in faults.into_iter().enumerate() {
             assert!(matches!(result, Err(Fault::InvalidDatastorePath { .. })), "{path}, call {number}: {result:?}");
@@ -226,7 +226,7 @@ async fn a_move_between_file_systems_copies_and_removes() {
     let moved = bench.files.rename(&at("[ds] odd"), &at("[memory] odd"), false).await;
     assert!(matches!(moved, Err(Fault::CannotDeleteFile { .. })), "{moved:?}");
     assert_eq!(bench.on_disk(), ["odd/", "odd/link", "one"], "what was not copied is not lost");
-    let shared = bench.files.share(&at("[memory] vm/sub/two"), &at("[memory] clone")).await;
+    let shared = bench.files.share(&at("[memory] vm/sub/two"), &at("[memory] clone"), false).await;
     assert!(matches!(shared, Err(Fault::NotSupported { .. })), "{shared:?}");
     assert_eq!(bench.names("[memory]").await, ["odd", "vm"]);
 }

@@ -97,6 +97,7 @@ const NEWER_METHODS: &[(&str, &str)] = &[
     ("HttpNfcLeaseSetManifestChecksumType", "6.7"),
     ("HttpNfcLeasePullFromUrls_Task", "6.7"),
     ("HttpNfcLeaseProbeUrls", "7.0.2.0"),
+    ("CreateSnapshotEx_Task", "6.5"),
 ];
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ pub async fn export(visit: &Visit, call: &Call) -> Result<Value, Refusal> {
     let holds: Result<Vec<_>, _> =
         machines.iter().map(|machine| inventory.hold(&machine.id, &format!("an export of {name}"))).collect();
     let holds = holds?;
+    machines.iter().try_for_each(Machine::check_whole)?;
     let machines: Vec<&Machine> = machines.iter().collect();
     let spec = spec(&name, call.this.clone(), &machines);
     let lease = visit.desk.leases.begin(spec, Some(session.user.clone())).await?;

@@ -115,7 +115,7 @@ pub async fn manage_disks(visit: &Visit, call: &Call) -> Result<Option<Value>, R
 type Work = std::pin::Pin<Box<dyn Future<Output = Result<(), Fault>> + Send>>;
 
 /// Begins a task that does the work, and answers its reference. Its result is there before its end is seen.
-async fn begin(
+pub(super) async fn begin(
     visit: &Visit,
     call: &Call,
     (description, entity, name): (&str, Option<EntityRef>, &str),

@@ -20,6 +20,11 @@ pub async fn answer(visit: &Visit, call: &Call) -> Result<Option<Value>, Refusal
     }
     let hold = desk.inventory.hold(&machine.id, &call.method)?;
     not_leased(visit, &machine).await?;
+    // What happens to the machine itself is no concern of a lease on a snapshot, but without it there are no snapshots.
+    if matches!(call.method.as_str(), "UnregisterVM" | "Destroy_Task") {
+        let now = desk.inventory.machine(&machine.id).ok_or_else(|| Refusal::no_such(&call.this))?;
+        super::snapshot::not_leased(visit, now.snapshots.ready()).await?;
+    }
     let arguments = call.arguments();
     match call.method.as_str() {
         "UnregisterVM" => {
@@ -100,7 +105,7 @@ pub(super) async fn begin(
 }
 
 /// Refuses while a lease holds the machine.
-async fn not_leased(visit: &Visit, machine: &Machine) -> Result<(), Refusal> {
+pub(super) async fn not_leased(visit: &Visit, machine: &Machine) -> Result<(), Refusal> {
     let leases = visit.desk.leases.list().await;
     let vapp = visit.world().vapp_of(machine).map(|vapp| vapp.name.clone());
     let holding = leases.iter().find(|lease| {

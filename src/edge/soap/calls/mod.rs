@@ -9,6 +9,7 @@ mod ovf;
 mod properties;
 mod search;
 mod session;
+mod snapshot;
 mod task;
 mod vapp;
 mod wait;
@@ -134,6 +135,14 @@ pub async fn answer(visit: &Visit, call: &Call) -> Result<Answer, Refusal> {
         "Destroy_Task" | "UnregisterVM" | "ReconfigVM_Task" | "Rename_Task" | "PowerOffVM_Task" | "PowerOnVM_Task" => {
             machine::answer(visit, call).await?.into()
         }
+        "CreateSnapshot_Task"
+        | "CreateSnapshotEx_Task"
+        | "RemoveAllSnapshots_Task"
+        | "RevertToCurrentSnapshot_Task"
+        | "RemoveSnapshot_Task"
+        | "RenameSnapshot"
+        | "RevertToSnapshot_Task"
+        | "ExportSnapshot" => snapshot::answer(visit, call).await?.into(),
         _ => return Err(unknown(call)),
     };
     Ok(answer)
@@ -222,6 +231,13 @@ const METHODS: &[(&str, &str, Role)] = &[
     ("UnregisterVM", "VirtualMachine.Inventory.Unregister", Role::Operator),
     ("ReconfigVM_Task", "VirtualMachine.Config.Settings", Role::Operator),
     ("Rename_Task", "VirtualMachine.Config.Rename", Role::Operator),
+    ("CreateSnapshot_Task", "VirtualMachine.State.CreateSnapshot", Role::Operator),
+    ("CreateSnapshotEx_Task", "VirtualMachine.State.CreateSnapshot", Role::Operator),
+    ("RemoveSnapshot_Task", "VirtualMachine.State.RemoveSnapshot", Role::Operator),
+    ("RemoveAllSnapshots_Task", "VirtualMachine.State.RemoveSnapshot", Role::Operator),
+    ("RenameSnapshot", "VirtualMachine.State.RenameSnapshot", Role::Operator),
+    ("RevertToSnapshot_Task", "VirtualMachine.State.RevertToSnapshot", Role::Operator),
+    ("RevertToCurrentSnapshot_Task", "VirtualMachine.State.RevertToSnapshot", Role::Operator),
     ("MakeDirectory", "Datastore.FileManagement", Role::Operator),
     ("DeleteDatastoreFile_Task", "Datastore.FileManagement", Role::Operator),
     ("MoveDatastoreFile_Task", "Datastore.FileManagement", Role::Operator),

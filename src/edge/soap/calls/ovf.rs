@@ -11,12 +11,12 @@ use crate::edge::soap::describe::{datastore, places};
 use crate::edge::soap::refusal::Refusal;
 use crate::edge::soap::world::World;
 use crate::inventory::{self, Machine, VApp, check_name};
-use crate::lease::LeaseSpec;
 use crate::lease::view::device_key;
 use crate::lease::{DiskSpec, Form, Kind, Target};
+use crate::lease::{LeaseSpec, LeaseView};
 use crate::limits::MACHINE_NAME_CHARACTERS;
 use crate::wire::ovf::{self, DescribedFile, Description, FileUse, Ovf, Plan, PlanParams, PlannedFile, Provisioning};
-use crate::wire::soap::{Arguments, Call, Object, Value};
+use crate::wire::soap::{Arguments, Call, MoRef, Object, Value};
 
 /// `CreateImportSpec`. What is wrong with a descriptor is part of the answer, as vSphere has it.
 pub async fn create_import_spec(visit: &Visit, call: &Call) -> Result<Value, Refusal> {
@@ -137,8 +137,15 @@ pub async fn create_descriptor(visit: &Visit, call: &Call) -> Result<Value, Refu
     let details = arguments.needed_object("cdp")?;
     let files = details.objects("ovfFiles");
     let named = details.text("name").map(str::trim).filter(|name| !name.is_empty());
-    let lease = super::export::spec(&name, object.clone(), &machines);
-    let sent = sent_bytes(visit, &name).await;
+    let (exported, machines) = match machines[..] {
+        [machine] if vapp.is_none() => {
+            let (exported, machine) = super::snapshot::described(machine, &details)?;
+            (exported, vec![machine])
+        }
+        _ => (object.clone(), machines),
+    };
+    let lease = super::export::spec(&name, exported.clone(), &machines);
+    let sent = sent_bytes(visit, &name, &exported).await;
     let mut described = Vec::new();
     let mut at_device: Vec<Option<usize>> = vec![None; lease.disks.len()];
     for file in &files {
@@ -173,12 +180,16 @@ pub async fn create_descriptor(visit: &Visit, call: &Call) -> Result<Value, Refu
 }
 
 /// Lengths of the streams of the last export, by disk: clients state the capacity of the disk, which is not what they have received.
-async fn sent_bytes(visit: &Visit, entity: &str) -> HashMap<String, u64> {
+async fn sent_bytes(visit: &Visit, entity: &str, exported: &MoRef) -> HashMap<String, u64> {
     let Some(session) = &visit.session else { return HashMap::new() };
     let leases = visit.desk.leases.list().await;
+    // A snapshot's stream is another than its machine's.
+    let of_it = |lease: &LeaseView| {
+        lease.entity == entity && lease.entity_ref.as_ref().is_none_or(|reference| reference.id == exported.id)
+    };
     let own = leases
         .into_iter()
-        .filter(|lease| lease.kind == Kind::Export && lease.entity == entity && session.owns(lease.owner.as_deref()));
+        .filter(|lease| lease.kind == Kind::Export && of_it(lease) && session.owns(lease.owner.as_deref()));
     let delivered = own.flat_map(|lease| lease.disks).filter(|disk| disk.delivered);
     delivered.map(|disk| (disk.name, disk.stored_bytes)).collect()
 }

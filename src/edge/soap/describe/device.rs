@@ -64,6 +64,24 @@ fn disk(disk: &MachineDisk) -> Object {
         .with("capacityInBytes", Value::amount(disk.capacity_bytes))
 }
 
+/// The file of a disk in `layoutEx`.
+pub fn file_info(key: i32, disk: &MachineDisk) -> Object {
+    Object::new("VirtualMachineFileLayoutExFileInfo")
+        .with("key", key)
+        .with("name", file_name(&disk.target))
+        .with("type", "diskDescriptor")
+        .with("size", Value::amount(disk.capacity_bytes))
+}
+
+/// The one file a disk consists of.
+pub fn disk_layout(file_key: i32, disk: &MachineDisk) -> Object {
+    let unit = Object::new("VirtualMachineFileLayoutExDiskUnit")
+        .with("fileKey", Value::List { item: "int", items: vec![Value::Int(file_key)] });
+    Object::new("VirtualMachineFileLayoutExDiskLayout")
+        .with("key", disk.key)
+        .with("chain", Value::objects("VirtualMachineFileLayoutExDiskUnit", [unit]))
+}
+
 fn cdrom(cdrom: &Cdrom) -> Object {
     let backing = match &cdrom.target {
         Some(target) => Object::new("VirtualCdromIsoBackingInfo")

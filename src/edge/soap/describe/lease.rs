@@ -4,7 +4,7 @@
 //! the state is `ready`.
 
 use crate::edge::rescue;
-use crate::edge::soap::world::{World, lease_ref};
+use crate::edge::soap::world::{World, entity_ref, lease_ref};
 use crate::lease::{ChecksumType, DeviceUrl, LeaseId, LeaseInfo, LeaseView, ManifestEntry, ProbeResult};
 use crate::wire::soap::{MoRef, Object, Value};
 
@@ -40,10 +40,10 @@ fn info(world: &World<'_>, view: &LeaseView, info: &LeaseInfo) -> Object {
         .with("leaseTimeout", Value::count(info.lease_timeout))
 }
 
-/// What the lease is of: the machine, wherever the lease was made.
+/// What the lease is of: the machine, wherever the lease was made, also of a snapshot.
 fn entity(world: &World<'_>, view: &LeaseView) -> MoRef {
     match &view.entity_ref {
-        Some(entity) => MoRef::new(&entity.kind, &entity.id),
+        Some(entity) => entity_ref(entity),
         None => world.machine_named(&view.entity).unwrap_or_else(|| MoRef::new("VirtualMachine", &view.entity)),
     }
 }

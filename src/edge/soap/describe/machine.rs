@@ -1,7 +1,7 @@
 //! Virtual machines. They never run here: each is powered off, which is what an export asks for.
 
 use super::places::{self, vapp_ref};
-use super::{datastore, device};
+use super::{datastore, device, snapshot};
 use crate::edge::soap::world::{TASKS_OF_OBJECTS, World, machine_ref};
 use crate::inventory::{Machine, Origin};
 use crate::limits::RECENT_TASKS_OF_MACHINE;
@@ -21,6 +21,7 @@ pub async fn machine(world: &mut World<'_>, id: &str) -> Option<Object> {
     stores.dedup();
     let networks: Vec<MoRef> = machine.nics.first().map(|_| places::network()).into_iter().collect();
     let object = places::entity("VirtualMachine", &machine.name, parent)
+        .with("capability", capability(machine))
         .with_some("parentVApp", vapp.map(vapp_ref))
         .with("resourcePool", vapp.map_or_else(places::pool, vapp_ref))
         .with("config", config(machine))
@@ -28,6 +29,8 @@ pub async fn machine(world: &mut World<'_>, id: &str) -> Option<Object> {
         .with("summary", summary(machine))
         .with("guest", guest(machine))
         .with("storage", storage(machine))
+        .with_some("snapshot", snapshot::info(machine))
+        .with("rootSnapshot", Value::refs(snapshot::roots(machine)))
         .with("layoutEx", layout(machine))
         .with("datastore", Value::refs(stores))
         .with("network", Value::refs(networks))
@@ -54,7 +57,53 @@ fn config_path(machine: &Machine) -> String {
     format!("{home}{glue}{}.vmx", machine.name)
 }
 
-fn config(machine: &Machine) -> Object {
+/// What can be done with it: snapshots of its disks. Whether their file system can is found out by trying; a block device cannot.
+fn capability(machine: &Machine) -> Object {
+    let snapshots = machine.disks.iter().all(|disk| !disk.target.path.is_empty());
+    let flags = [
+        ("snapshotOperationsSupported", snapshots),
+        ("multipleSnapshotsSupported", snapshots),
+        ("snapshotConfigSupported", snapshots),
+        ("poweredOffSnapshotsSupported", snapshots),
+        ("memorySnapshotsSupported", false),
+        ("revertToSnapshotSupported", snapshots),
+        ("quiescedSnapshotsSupported", false),
+        ("disableSnapshotsSupported", false),
+        ("lockSnapshotsSupported", false),
+        ("consolePreferencesSupported", false),
+        ("cpuFeatureMaskSupported", false),
+        ("s1AcpiManagementSupported", false),
+        ("settingScreenResolutionSupported", false),
+        ("toolsAutoUpdateSupported", false),
+        ("vmNpivWwnSupported", false),
+        ("npivWwnOnNonRdmVmSupported", false),
+        ("vmNpivWwnDisableSupported", false),
+        ("vmNpivWwnUpdateSupported", false),
+        ("swapPlacementSupported", false),
+        ("toolsSyncTimeSupported", false),
+        ("virtualMmuUsageSupported", false),
+        ("diskSharesSupported", false),
+        ("bootOptionsSupported", false),
+        ("bootRetryOptionsSupported", false),
+        ("settingVideoRamSizeSupported", false),
+        ("settingDisplayTopologySupported", false),
+        ("recordReplaySupported", false),
+        ("changeTrackingSupported", false),
+        ("multipleCoresPerSocketSupported", false),
+        ("hostBasedReplicationSupported", false),
+        ("guestAutoLockSupported", false),
+        ("memoryReservationLockSupported", false),
+        ("featureRequirementSupported", false),
+        ("poweredOnMonitorTypeChangeSupported", false),
+        ("seSparseDiskSupported", false),
+        ("nestedHVSupported", false),
+        ("vPMCSupported", false),
+    ];
+    flags.into_iter().fold(Object::new("VirtualMachineCapability"), |object, (name, flag)| object.with(name, flag))
+}
+
+/// `VirtualMachineConfigInfo`, of a machine or of what a snapshot keeps of one.
+pub(super) fn config(machine: &Machine) -> Object {
     let created = crate::lease::task::rfc3339(machine.created_ms);
     let files = Object::new("VirtualMachineFileInfo")
         .with("vmPathName", config_path(machine))
@@ -175,23 +224,16 @@ fn storage(machine: &Machine) -> Object {
 }
 
 fn layout(machine: &Machine) -> Object {
-    let files = machine.disks.iter().zip(0..).map(|(disk, key)| {
-        Object::new("VirtualMachineFileLayoutExFileInfo")
-            .with("key", Value::Int(key))
-            .with("name", device::file_name(&disk.target))
-            .with("type", "diskDescriptor")
-            .with("size", Value::amount(disk.capacity_bytes))
-    });
-    let disks = machine.disks.iter().zip(0..).map(|(disk, key)| {
-        let unit = Object::new("VirtualMachineFileLayoutExDiskUnit")
-            .with("fileKey", Value::List { item: "int", items: vec![Value::Int(key)] });
-        Object::new("VirtualMachineFileLayoutExDiskLayout")
-            .with("key", disk.key)
-            .with("chain", Value::objects("VirtualMachineFileLayoutExDiskUnit", [unit]))
-    });
+    let mut files: Vec<Object> =
+        machine.disks.iter().zip(0..).map(|(disk, key)| device::file_info(key, disk)).collect();
+    let disks = machine.disks.iter().zip(0..).map(|(disk, key)| device::disk_layout(key, disk));
+    // At most as many as a lease may have.
+    let (more, snapshots) = snapshot::layout(machine, i32::try_from(files.len()).unwrap_or(i32::MAX));
+    files.extend(more);
     Object::new("VirtualMachineFileLayoutEx")
         .with("file", Value::objects("VirtualMachineFileLayoutExFileInfo", files))
         .with("disk", Value::objects("VirtualMachineFileLayoutExDiskLayout", disks))
+        .with("snapshot", Value::objects("VirtualMachineFileLayoutExSnapshotLayout", snapshots))
         .with("timestamp", Value::Time(crate::lease::task::rfc3339(machine.created_ms)))
 }
 

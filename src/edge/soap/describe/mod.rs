@@ -10,6 +10,7 @@ pub mod machine;
 pub mod places;
 pub mod properties;
 pub mod service;
+pub mod snapshot;
 pub mod task;
 
 use super::views::View;
@@ -46,6 +47,7 @@ pub async fn object(world: &mut World<'_>, object: &MoRef) -> Option<Object> {
         "HttpNfcLease" => lease::lease(world, &object.id).await,
         "Task" => task::task(world, &object.id).await,
         "VirtualMachine" => machine::machine(world, &object.id).await,
+        "VirtualMachineSnapshot" => snapshot::snapshot(world, &object.id),
         "Datastore" | "HostDatastoreBrowser" => datastore::object(world, object).await,
         _ => places::object(world, object).await,
     }

@@ -132,6 +132,7 @@ const PROPERTIES: &[(&str, bool, &[&str])] = &[
             "summary",
         ],
     ),
+    ("VirtualMachineSnapshot", false, &["availableField", "childSnapshot", "config", "value", "vm"]),
     ("Datastore", true, &["browser", "capability", "host", "info", "iormConfiguration", "summary", "vm"]),
     ("Network", true, &["host", "summary", "vm"]),
     (

@@ -1,7 +1,7 @@
 //! Tasks, and the manager that lists them.
 
 use crate::edge::rescue;
-use crate::edge::soap::world::{World, lease_ref, task_ref};
+use crate::edge::soap::world::{World, entity_ref, lease_ref, task_ref};
 use crate::lease::{TaskId, TaskInfo, TaskState};
 use crate::limits::RECENT_TASKS;
 use crate::wire::soap::{MoRef, Object, Value};
@@ -55,7 +55,7 @@ pub fn info(world: &World<'_>, task: &TaskInfo) -> Object {
 
 fn entity(world: &World<'_>, task: &TaskInfo) -> Option<MoRef> {
     match &task.entity_ref {
-        Some(entity) => Some(MoRef::new(&entity.kind, &entity.id)),
+        Some(entity) => Some(entity_ref(entity)),
         None => world.machine_named(&task.entity_name),
     }
 }

@@ -1,7 +1,7 @@
 //! Machines across reopening, beside leases, and records that must not be believed.
 
 use super::*;
-use crate::inventory::{Inventory, MachineId, NewMachine, NewNic, Settings, VAppImport};
+use crate::inventory::{Inventory, MachineId, NewMachine, NewNic, NewSnapshot, Settings, VAppImport};
 use crate::journal::RedbJournal;
 use crate::lease::Journal;
 
@@ -59,6 +59,38 @@ fn vapps_are_there_after_reopening_and_a_damaged_one_is_named() {
     drop(database);
     let error = RedbJournal::open(&path).unwrap().machines().load().unwrap_err();
     assert!(matches!(&error, StoreError::Corrupt { key, .. } if *key == vapp.id), "{error}");
+}
+
+#[test]
+fn snapshots_are_there_after_reopening_with_what_was_half_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal.redb");
+    let new = |name: &str| NewSnapshot { name: name.to_owned(), description: "why".to_owned(), quiesced: true };
+    let before = life(&path, async |inventory| {
+        let id = inventory.add(web()).await.unwrap().id;
+        let whole = inventory.begin_snapshot(&id, new("whole")).await.unwrap();
+        inventory.publish_snapshot(&id, whole.number).await.unwrap();
+        inventory.begin_snapshot(&id, new("half")).await.unwrap();
+        inventory.machine(&id).unwrap()
+    });
+    let after = life(&path, async |inventory| inventory.machine(&before.id).unwrap());
+    assert_eq!(after, before);
+    let names = |snapshots: Vec<&crate::inventory::Snapshot>| -> Vec<String> {
+        snapshots.into_iter().map(|snapshot| snapshot.name.clone()).collect()
+    };
+    assert_eq!(names(after.snapshots.ready().collect()), ["whole"]);
+    assert_eq!(names(after.snapshots.unfinished().collect()), ["half"]);
+    assert_eq!(after.snapshots.current().map(|snapshot| snapshot.number), Some(1));
+}
+
+#[test]
+fn a_machine_without_snapshots_is_stored_as_before_there_were_any() {
+    let machine = life(&tempfile::tempdir().unwrap().path().join("journal.redb"), async |inventory| {
+        inventory.add(web()).await.unwrap()
+    });
+    let stored = serde_json::to_value(&machine).unwrap();
+    assert_eq!(stored.get("snapshots"), None);
+    assert_eq!(serde_json::from_value::<Machine>(stored).unwrap(), machine);
 }
 
 #[test]
