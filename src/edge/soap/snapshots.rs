@@ -142,7 +142,7 @@ impl Desk {
     /// A copy with what describes it.
     async fn share(&self, source: &Target, target: &Target, replace: bool) -> Result<(), Fault> {
         let at = path(&target.datastore, &target.path)?;
-        self.files.share(&path(&source.datastore, &source.path)?, &at, replace).await?;
+        self.files.of_machines().share(&path(&source.datastore, &source.path)?, &at, replace).await?;
         let length_bytes = self.files.stat(&at).await?.size_bytes;
         self.describe_disk(target, length_bytes).await
     }
