@@ -70,6 +70,11 @@ pub async fn answer(visit: &Visit, call: &Call) -> Result<Option<Value>, Refusal
         machines.iter().map(|machine| desk.inventory.hold(&machine.id, &holder)).collect();
     let holds = holds?;
     not_leased(visit, vapp, &machines).await?;
+    if call.method != "Rename_Task" {
+        // Without the machines there are no snapshots. As they are now: one may have come meanwhile.
+        let now: Vec<Machine> = machines.iter().filter_map(|machine| desk.inventory.machine(&machine.id)).collect();
+        super::snapshot::not_leased(visit, now.iter().flat_map(|machine| machine.snapshots.ready())).await?;
+    }
     let (desk, id) = (desk.clone(), vapp.id.clone());
     match call.method.as_str() {
         "Rename_Task" => {

@@ -1,7 +1,8 @@
 //! Disks of machines as the datastore's callers see them.
 
 use super::*;
-use crate::inventory::{ControllerKind, Machine, NewDisk};
+use crate::inventory::{ControllerKind, Machine, NewDisk, NewSnapshot};
+use crate::transfer::files::Removal;
 use crate::wire::datastore_path::DatastorePath;
 
 fn at(path: &str) -> DatastorePath {
@@ -82,4 +83,18 @@ async fn moving_a_disk_keeps_its_contents_whatever_it_is_called() {
         desk.move_virtual_disk(&at("c.vmdk"), &at("c.vmdk"), false).await,
         Err(Fault::FileAlreadyExists { .. })
     ));
+}
+
+#[tokio::test]
+async fn the_disks_of_a_snapshot_are_disks_of_its_machine() {
+    let stage = Stage::new().await;
+    let machine = machine(&stage).await;
+    let new = NewSnapshot { name: "one".into(), description: String::new(), quiesced: false };
+    let snapshot = stage.desk.inventory.begin_snapshot(&machine.id, new).await.unwrap();
+    stage.desk.inventory.publish_snapshot(&machine.id, snapshot.number).await.unwrap();
+    let copy = at(&snapshot.machine.disks[0].target.path);
+    std::fs::write(stage.scratch.path().join(copy.path()), "copy").unwrap();
+    locked(&stage.desk.files.remove(&copy, Removal::Single).await);
+    stage.desk.remove_snapshots(&machine.id, vec![snapshot.number]).await.unwrap();
+    assert!(matches!(stage.desk.files.stat(&copy).await, Err(Fault::FileNotFound { .. })));
 }

@@ -2,6 +2,7 @@
 
 use super::waiting::{changes, collector, filter};
 use super::*;
+use crate::inventory::NewSnapshot;
 
 /// A descriptor of `shop`: `web` has the first and the third file, `db` the second.
 fn descriptor(members: &str) -> String {
@@ -292,6 +293,17 @@ async fn a_vapp_is_renamed_described_and_destroyed_with_its_machines() {
     let export = client.ask("ExportVApp", "VirtualApp", id, "").await.text_of("returnval").unwrap().to_owned();
     assert_eq!(client.refused("Destroy_Task", "VirtualApp", id, "").await, "TaskInProgress");
     client.ask("HttpNfcLeaseAbort", "HttpNfcLease", &export, "").await;
+    // A snapshot that is exported needs its machine.
+    let new = NewSnapshot { name: "one".into(), description: String::new(), quiesced: false };
+    let (inventory, member) = (&stage.desk.inventory, &vapp.members[0].machine);
+    let snapshot = inventory.begin_snapshot(member, new).await.unwrap();
+    inventory.publish_snapshot(member, snapshot.number).await.unwrap();
+    let snapshot = snapshot.id().to_string();
+    let export = client.ask("ExportSnapshot", "VirtualMachineSnapshot", &snapshot, "").await;
+    for method in ["Destroy_Task", "unregisterVApp_Task"] {
+        assert_eq!(client.refused(method, "VirtualApp", id, "").await, "TaskInProgress");
+    }
+    client.ask("HttpNfcLeaseAbort", "HttpNfcLease", export.text_of("returnval").unwrap(), "").await;
     assert_eq!(done("PowerOffVApp_Task", "<force>false</force>").await, "success");
     assert_eq!(done("PowerOnVApp_Task", "").await, "error");
     let reader = stage.client("reader").await;
