@@ -31,7 +31,7 @@ refused() {
         # shellcheck disable=SC2086
         (cd "$work/disk" && timeout 10 "$DISKFERRY" convert $arguments) >"$work/stdout" 2>"$work/err" </dev/null || code=$?
         [[ "$code" =~ ^($1)$ ]] || complain "$3 (${arguments##* }): exit code $code: $(cat "$work/err" "$work/stdout")"
-        cat "$work/err" "$work/stdout" | grep -qiE -- "$2" || complain "$3 (${arguments##* }): it does not say '$2': $(cat "$work/err" "$work/stdout")"
+        cat "$work/err" "$work/stdout" | has -iE -- "$2" || complain "$3 (${arguments##* }): it does not say '$2': $(cat "$work/err" "$work/stdout")"
         ! grep -q panicked "$work/err" || complain "$3: $(cat "$work/err")"
         unchanged "$(ls -A "$work/out")" "" "$3 (${arguments##* }): what is left"
         rm -f "$work"/out/*

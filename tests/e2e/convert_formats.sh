@@ -31,7 +31,7 @@ holds() {
     same "$(jq -r '."virtual-size"' <<<"$facts")" "$length" "capacity of $2"
     jq -e '."format-specific".data | (.cid | . != 4294967295 and . != 4294967294) and ."parent-cid" == 4294967295' <<<"$facts" >/dev/null ||
         die "the content id in $2: $facts"
-    [ "$1" = flat ] || qemu-img check -f vmdk "$2" | grep -q 'No errors were found' || die "qemu-img check $2"
+    [ "$1" = flat ] || qemu-img check -f vmdk "$2" | has 'No errors were found' || die "qemu-img check $2"
     [ "$1" = flat ] || same "$(mapped "$2")" "$(not_zero "$3")" "bytes stored in $2"
 }
 # What an image has data for, and what it needs data for: whole grains of 64 KiB, cut at the end of the disk.
@@ -155,7 +155,7 @@ descriptors() {
     done
     for adapter in buslogic lsilogic legacyESX; do
         convert --force --adapter "$adapter" "$work/disks/one_grain.raw" "$work/adapter.vmdk"
-        head -c 20000 "$work/adapter.vmdk" | grep -aqF "ddb.adapterType = \"$adapter\"" || die "adapter $adapter"
+        grep -aqF "ddb.adapterType = \"$adapter\"" <(head -c 20000 "$work/adapter.vmdk") || die "adapter $adapter"
     done
     "$DISKFERRY" convert --info "$work/disks/mixed.raw" | one | jq -e '.format == "raw" and has("descriptor") and .descriptor == null' >/dev/null || die "--info of a raw disk"
     # The content decides the name: another disk has another CID, the same disk the same.

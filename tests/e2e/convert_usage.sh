@@ -135,7 +135,7 @@ foreign() {
         done
         code=0
         "$DISKFERRY" convert --check foreign.img >stdout 2>err || code=$?
-        [[ "$code" = [12] ]] && cat stdout err | grep -q "${pair#*:}" || complain "--check of a ${pair%:*}: exit code $code: $(cat stdout err)"
+        [[ "$code" = [12] ]] && cat stdout err | has "${pair#*:}" || complain "--check of a ${pair%:*}: exit code $code: $(cat stdout err)"
         ! grep -q -- --salvage stdout || complain "--check of a ${pair%:*} advises to salvage it: $(cat stdout)"
         "$DISKFERRY" convert --quiet --from raw foreign.img out/b
         cmp foreign.img out/b || die "--from raw of a ${pair%:*}"
@@ -186,7 +186,7 @@ what_it_says() {
         --capacity --adapter --no-sync lsilogic; do
         grep -qF -- "$word" help || die "the help does not mention $word"
     done
-    "$DISKFERRY" --help | grep -qE '^ +convert ' || die "diskferry --help does not list convert"
+    "$DISKFERRY" --help | has -E '^ +convert ' || die "diskferry --help does not list convert"
     # Text, and much of it, so that there is something to see.
     python3 -c '
 import sys

@@ -18,6 +18,9 @@ cleanup() {
 trap cleanup EXIT
 
 die() { echo "FAILED: $*" >&2; [ ! -s "$work/server.log" ] || tail -n 20 "$work/server.log" >&2; exit 1; }
+# has <grep arguments>: whether what comes in has that. It reads to the end, as `grep -q` does not: whoever writes would then be ended by
+# its next line, and with it, by pipefail, the pipeline.
+has() { local all; all=$(cat); grep -q "$@" <<<"$all"; }
 not_run() { echo "$*"; exit 77; }
 same() { [ "$1" = "$2" ] || die "$3: expected '$2', got '$1'"; }
 

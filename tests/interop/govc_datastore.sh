@@ -55,7 +55,7 @@ for name in "Übersicht & Pläne.txt" "a b+c%20d.txt" "semi;colon=?#.txt"; do
     govc datastore.upload small "isos/$name" >/dev/null
     cmp small "ds/isos/$name" || die "'$name' did not arrive under its name"
     govc datastore.download "isos/$name" - | cmp small - || die "'$name' does not come back"
-    govc datastore.ls isos | grep -Fxq "$name" || die "'$name' is not listed"
+    govc datastore.ls isos | has -Fx "$name" || die "'$name' is not listed"
     govc datastore.rm "isos/$name"
 done
 # Over a larger file: nothing of the old one stays.

@@ -34,7 +34,7 @@ for scheme in https http; do
             same_disk "$work/ds/web/disk-$number.raw" "$out"
             # The descriptor's size is what a later import expects to arrive.
             grep -q "href=\"${out##*/}\"" "$into/web.ovf" || die "the descriptor does not name ${out##*/}"
-            grep "href=\"${out##*/}\"" "$into/web.ovf" | grep -q "size=\"$(stat -c %s "$out")\"" ||
+            grep "href=\"${out##*/}\"" "$into/web.ovf" | has "size=\"$(stat -c %s "$out")\"" ||
                 die "the descriptor does not give the size of ${out##*/}: $(grep href= "$into/web.ovf")"
             number=$((number + 1))
         done

@@ -43,7 +43,7 @@ same "$(state_of box)" error "state of the lease"
 
 # The lease of a client that is killed before it sends anything runs out too.
 ( cd "$work" && timeout 60 "$python" "$here/abandoned_import.py" box.ovf abandoned )
-machine_there() { govc ls vm | grep -q abandoned; }
+machine_there() { govc ls vm | has abandoned; }
 ! machine_there || until_true 30 nothing_left
 nothing_left || die "an abandoned import left something: $(stored) $(machines)"
 says 'error +\[.*(timed out|Timedout)' "$(govc tasks | grep abandoned)"

@@ -64,11 +64,11 @@ before=$(stored)
 govc import.ova -name cancelled box.ova >import.log 2>&1 &
 import=$!
 until_true 20 has_lease cancelled
-running() { govc tasks | grep cancelled | grep -q running; }
+running() { govc tasks | grep cancelled | has running; }
 until_true 10 running
 govc task.cancel "$(govc tasks | grep cancelled | grep -o 'Task:[^]]*')"
 if wait "$import"; then die "a cancelled import succeeded"; fi
-settled() { [ "$(stored)" = "$before" ] && ! govc ls vm | grep -q cancelled; }
+settled() { [ "$(stored)" = "$before" ] && ! govc ls vm | has cancelled; }
 until_true 20 settled
 says 'error +\[.*cancel' "$(govc tasks | grep cancelled)"
 

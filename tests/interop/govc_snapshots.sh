@@ -79,7 +79,7 @@ disks = [\"[plain] old/disk-0.raw\"]
     says 'before the change' "$(tree web -d)"
     says "^\\[$(date -u +%b) " "$(tree web -D)"
     same "$(govc snapshot.tree -C -vm web)" second "the current snapshot"
-    govc snapshot.tree -vm web | tail -n 1 | grep -q '^ *\.$' || die "the machine's place in the tree: $(govc snapshot.tree -vm web)"
+    govc snapshot.tree -vm web | tail -n 1 | has '^ *\.$' || die "the machine's place in the tree: $(govc snapshot.tree -vm web)"
     refused 'not found' govc snapshot.remove -vm web third
     echo "$1: govc create, tree, export"
 

@@ -72,7 +72,7 @@ build_govc() {
     for program in govc vcsim; do
         step "build $program" /usr/bin/go build -o "$scratch/$program" "github.com/vmware/govmomi/$program"
     done
-    "$scratch/govc" version | grep -q "$govc_version" || not_run "the source package holds $("$scratch/govc" version), not $govc_version"
+    grep -q "$govc_version" <<<"$("$scratch/govc" version)" || not_run "the source package holds $("$scratch/govc" version), not $govc_version"
     # A rename is what makes them exist: a build cut short leaves nothing behind.
     mv "$scratch/vcsim" "$cache/vcsim"
     mv "$scratch/govc" "$cache/govc"
