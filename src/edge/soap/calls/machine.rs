@@ -27,6 +27,7 @@ pub async fn answer(visit: &Visit, call: &Call) -> Result<Option<Value>, Refusal
     }
     let arguments = call.arguments();
     match call.method.as_str() {
+        // Files stay, those of snapshots too.
         "UnregisterVM" => {
             desk.inventory.remove(&machine.id).await?;
             Ok(None)
