@@ -1,10 +1,9 @@
 //! Changing and removing machines. Nothing of one changes while a lease is on it.
 
-use super::{Visit, entity_of, expect};
+use super::{Visit, entity_of, expect, files, leased};
 use crate::edge::soap::refusal::Refusal;
-use crate::edge::soap::world::task_ref;
-use crate::inventory::{Edit, Machine, MachineId};
-use crate::lease::{Fault, LeaseState, TaskSpec};
+use crate::inventory::{Edit, MachineId};
+use crate::lease::Fault;
 use crate::wire::soap::{Arguments, Call, Value};
 
 /// Answers a method that changes a machine.
@@ -19,11 +18,11 @@ pub async fn answer(visit: &Visit, call: &Call) -> Result<Option<Value>, Refusal
         _ => {}
     }
     let hold = desk.inventory.hold(&machine.id, &call.method)?;
-    not_leased(visit, &machine).await?;
+    leased::machine(visit, &machine).await?;
     // What happens to the machine itself is no concern of a lease on a snapshot, but without it there are no snapshots.
     if matches!(call.method.as_str(), "UnregisterVM" | "Destroy_Task") {
         let now = desk.inventory.machine(&machine.id).ok_or_else(|| Refusal::no_such(&call.this))?;
-        super::snapshot::not_leased(visit, now.snapshots.ready()).await?;
+        leased::snapshots(visit, now.snapshots.ready()).await?;
     }
     let arguments = call.arguments();
     match call.method.as_str() {
@@ -84,46 +83,11 @@ pub(super) async fn begin(
     description: &str,
     work: impl Future<Output = Result<(), Fault>> + Send + 'static,
 ) -> Result<Option<Value>, Refusal> {
-    let session = visit.session(call)?;
     let world = visit.world();
     let name = world.machine(&call.this.id).map(|machine| &machine.name);
     let name = name.or(world.vapp(&call.this.id).map(|vapp| &vapp.name)).cloned().unwrap_or_default();
-    let spec = TaskSpec {
-        name: call.method.clone(),
-        description_id: description.to_owned(),
-        entity: Some(entity_of(&call.this)),
-        entity_name: name,
-        user: Some(session.user.clone()),
-        cancelable: false,
-    };
-    let task = visit.desk.leases.begin_task(spec).await?.key;
-    let (leases, id) = (visit.desk.leases.clone(), task.clone());
-    tokio::spawn(async move {
-        let ended = leases.end_task(&id, work.await.map(|()| None)).await;
-        ended.inspect_err(|fault| tracing::warn!(task = %id, %fault, "a task could not be ended"))
-    });
-    Ok(Some(task_ref(&task).into()))
-}
-
-/// Refuses while a lease holds the machine.
-pub(super) async fn not_leased(visit: &Visit, machine: &Machine) -> Result<(), Refusal> {
-    let leases = visit.desk.leases.list().await;
-    let vapp = visit.world().vapp_of(machine).map(|vapp| vapp.name.clone());
-    let holding = leases.iter().find(|lease| {
-        let of_it = lease.entity_ref.as_ref().is_some_and(|entity| entity.id == machine.id.as_str());
-        let on_its_disks = lease.disks.iter().any(|leased| {
-            machine
-                .disks
-                .iter()
-                .any(|own| own.target.path == leased.target.path && own.target.datastore == leased.target.datastore)
-        });
-        let open = matches!(lease.state, LeaseState::Initializing | LeaseState::Ready);
-        open && (of_it || on_its_disks || vapp.as_deref() == Some(lease.entity.as_str()))
-    });
-    match holding {
-        Some(lease) => Err(Fault::TaskInProgress { entity: machine.name.clone(), task: lease.task.to_string() }.into()),
-        None => Ok(()),
-    }
+    let work = async move { work.await.map(|()| None) };
+    files::begin(visit, call, (description, Some(entity_of(&call.this)), &name), work).await
 }
 
 fn off_already() -> Fault {

@@ -4,6 +4,7 @@ mod export;
 mod files;
 mod import;
 mod lease;
+mod leased;
 mod machine;
 mod ovf;
 mod properties;

@@ -4,11 +4,10 @@
 
 use super::export;
 use super::files::begin;
-use super::{Visit, entity_of, expect};
+use super::{Visit, entity_of, expect, leased};
 use crate::edge::soap::refusal::Refusal;
 use crate::edge::soap::world::{lease_ref, machine_ref, snapshot_ref};
 use crate::inventory::{Hold, Machine, MachineId, NewSnapshot, Snapshot, SnapshotId};
-use crate::lease::{Fault, LeaseState};
 use crate::wire::soap::{Arguments, BadArgument, Call, MoRef, Value};
 
 /// Answers the methods of a machine that are about snapshots, and those of a snapshot.
@@ -49,29 +48,6 @@ pub async fn answer(visit: &Visit, call: &Call) -> Result<Option<Value>, Refusal
             }
         }
     }
-}
-
-/// Refuses while a lease is on one of the snapshots.
-pub async fn not_leased<'a>(visit: &Visit, snapshots: impl Iterator<Item = &'a Snapshot>) -> Result<(), Refusal> {
-    let leases = visit.desk.leases.list().await;
-    let open = |state| matches!(state, LeaseState::Initializing | LeaseState::Ready);
-    for snapshot in snapshots {
-        let id = snapshot.id().to_string();
-        let holding = leases.iter().filter(|lease| open(lease.state)).find(|lease| {
-            let of_it = lease.entity_ref.as_ref().is_some_and(|entity| entity.id == id);
-            of_it
-                || lease.disks.iter().any(|leased| {
-                    snapshot.machine.disks.iter().any(|own| {
-                        own.target.path == leased.target.path && own.target.datastore == leased.target.datastore
-                    })
-                })
-        });
-        if let Some(lease) = holding {
-            let entity = format!("snapshot {:?}", snapshot.name);
-            return Err(Fault::TaskInProgress { entity, task: lease.task.to_string() }.into());
-        }
-    }
-    Ok(())
 }
 
 /// What a descriptor is about: the machine, or it as it was at the snapshot that the caller names or whose files it has. govc does not
@@ -138,7 +114,7 @@ async fn remove(
     (machine, hold): (Machine, Hold),
     numbers: Vec<u32>,
 ) -> Result<Option<Value>, Refusal> {
-    not_leased(visit, machine.snapshots.ready().filter(|snapshot| numbers.contains(&snapshot.number))).await?;
+    leased::snapshots(visit, machine.snapshots.ready().filter(|snapshot| numbers.contains(&snapshot.number))).await?;
     let (desk, id) = (visit.desk.clone(), machine.id.clone());
     let work = async move {
         let _hold = hold;
@@ -155,7 +131,7 @@ async fn revert(
     (machine, hold): (Machine, Hold),
     number: u32,
 ) -> Result<Option<Value>, Refusal> {
-    super::machine::not_leased(visit, &machine).await?;
+    leased::machine(visit, &machine).await?;
     let (desk, id) = (visit.desk.clone(), machine.id.clone());
     let work = async move {
         let _hold = hold;

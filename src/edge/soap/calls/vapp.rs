@@ -5,11 +5,11 @@
 
 use super::import::Planned;
 use super::machine::{begin, runs_nothing};
-use super::{Visit, expect};
+use super::{Visit, expect, leased};
 use crate::edge::soap::refusal::Refusal;
 use crate::edge::soap::world::lease_ref;
-use crate::inventory::{Machine, VApp, VAppImport};
-use crate::lease::{DiskSpec, EntityRef, Fault, Kind, LeaseSpec, LeaseState};
+use crate::inventory::{Machine, VAppImport};
+use crate::lease::{DiskSpec, EntityRef, Fault, Kind, LeaseSpec};
 use crate::limits::MACHINES_PER_VAPP;
 use crate::wire::soap::{Arguments, Call, Value};
 
@@ -69,11 +69,11 @@ pub async fn answer(visit: &Visit, call: &Call) -> Result<Option<Value>, Refusal
     let holds: Result<Vec<_>, Fault> =
         machines.iter().map(|machine| desk.inventory.hold(&machine.id, &holder)).collect();
     let holds = holds?;
-    not_leased(visit, vapp, &machines).await?;
+    leased::vapp(visit, vapp, &machines).await?;
     if call.method != "Rename_Task" {
         // Without the machines there are no snapshots. As they are now: one may have come meanwhile.
         let now: Vec<Machine> = machines.iter().filter_map(|machine| desk.inventory.machine(&machine.id)).collect();
-        super::snapshot::not_leased(visit, now.iter().flat_map(|machine| machine.snapshots.ready())).await?;
+        leased::snapshots(visit, now.iter().flat_map(|machine| machine.snapshots.ready())).await?;
     }
     let (desk, id) = (desk.clone(), vapp.id.clone());
     match call.method.as_str() {
@@ -122,27 +122,6 @@ fn numbered(mut sent: Vec<DiskSpec>) -> Vec<DiskSpec> {
         }
     }
     sent
-}
-
-/// Refuses while a lease is on the vApp or on one of its machines.
-async fn not_leased(visit: &Visit, vapp: &VApp, machines: &[Machine]) -> Result<(), Refusal> {
-    let leases = visit.desk.leases.list().await;
-    let holding = leases.iter().find(|lease| {
-        let of_it = lease.entity_ref.as_ref().is_some_and(|entity| {
-            entity.id == vapp.id || machines.iter().any(|machine| machine.id.as_str() == entity.id)
-        });
-        let own_disks = || machines.iter().flat_map(|machine| &machine.disks).map(|disk| &disk.target);
-        let on_its_disks = || {
-            lease.disks.iter().any(|leased| {
-                own_disks().any(|own| own.path == leased.target.path && own.datastore == leased.target.datastore)
-            })
-        };
-        matches!(lease.state, LeaseState::Initializing | LeaseState::Ready) && (of_it || on_its_disks())
-    });
-    match holding {
-        Some(lease) => Err(Fault::TaskInProgress { entity: vapp.name.clone(), task: lease.task.to_string() }.into()),
-        None => Ok(()),
-    }
 }
 
 #[cfg(test)]
