@@ -74,7 +74,7 @@ for device in disks:
             received.add(chunk)
     files.append(vim.OvfManager.OvfFile(deviceId=device.key, path=f"{name}-{device.targetId}", size=digest.size))
 # A download may be over before the first report.
-until(10, lambda: 0 < lease.transferProgress <= 100, f"a report arrives; the last is {lease.transferProgress}")
+until(10, lambda: 0 < lease.transferProgress <= 100, "transferProgress is that of a report")
 
 manifest = {entry.key: entry for entry in lease.GetManifest()}
 same(sorted(manifest), sorted(digests), "keys of the manifest")

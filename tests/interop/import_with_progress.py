@@ -81,7 +81,7 @@ for key, digest in digests.items():
     same(entry.checksumType, checksum_type, f"checksumType of {key}")
     same(entry.checksum, getattr(digest, checksum_type).hexdigest(), f"checksum of {key}")
 # An upload may be over before the first report.
-until(10, lambda: 0 < lease.transferProgress <= 100, f"a report arrives; the last is {lease.transferProgress}")
+until(10, lambda: 0 < lease.transferProgress <= 100, "transferProgress is that of a report")
 task = [task for task in si.content.taskManager.recentTask if task.info.entityName == expected][-1]
 same(task.info.state, vim.TaskInfo.State.running, "the import's task while it goes")
 lease.Complete()
