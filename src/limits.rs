@@ -201,7 +201,9 @@ pub const CACHE_LOOK_BYTES: u64 = 1024 * 1024;
 /// Downloads of one data thread from which on each takes shorter turns, so that none waits long for the others ...
 pub const MANY_STREAMS: usize = 5;
 /// ... and so long are those: less than any socket takes at once, or else the one with the largest window gets most.
-pub const SHORT_TURN_BYTES: usize = 256 * 1024;
+pub const SHORT_TURN_BYTES: usize = 5 * SEGMENT_BURST_BYTES;
+/// What is spliced out of the page cache at once: as much as a pipe holds, less what would leave as part of a burst.
+pub const SPLICE_PIECE_BYTES: usize = PIPE_BYTES / SEGMENT_BURST_BYTES * SEGMENT_BURST_BYTES;
 /// How far the digest of a spliced stream may fall behind before the stream waits: still surely in the page cache.
 pub const DIGEST_LAG_BYTES: u64 = 64 * 1024 * 1024;
 /// A resumable upload is made durable whenever this much has come ...
@@ -268,6 +270,10 @@ pub const CONNECTIONS_MAX: usize = 16_384;
 pub const CONNECTIONS_PER_ADDRESS: usize = CONNECTIONS_MAX / 4;
 /// Payload of the segments clients of the plain listener are asked for: two pages, which a jumbo frame still carries.
 pub const SEGMENT_PAGES_BYTES: u32 = 8192;
+/// What TCP hands to a network device at once, at most: 64 KiB less the room it keeps for headers, which is no more than this.
+pub const BURST_BYTES: usize = 65_536 - 512;
+/// What it hands over at once of segments of that size. Pieces of downloads are whole numbers of it.
+pub const SEGMENT_BURST_BYTES: usize = BURST_BYTES / SEGMENT_PAGES_BYTES as usize * SEGMENT_PAGES_BYTES as usize;
 /// Control-plane connections at once.
 pub const CONTROL_CONNECTIONS_MAX: usize = 1024;
 /// Pause after a failed accept (usually: no descriptors left).

@@ -59,6 +59,7 @@ async fn on_any_target<E: Engine>(bench: &Bench<E>) {
             targets::random_ranges_read_back(bench, seed, direct).await;
         }
         targets::many_operations_in_flight(bench, direct).await;
+        targets::a_task_that_never_waits_does_not_hold_up_others(bench, direct).await;
         targets::zeroed_ranges_read_as_zeros(bench, direct).await;
         targets::data_is_never_missed(bench, direct).await;
         targets::an_abandoned_write_harms_nobody(bench, direct).await;

@@ -44,8 +44,8 @@ PAYLOAD_BYTES, SHORT_PAYLOAD_BYTES = 4093 * 4096, 251 * 4096
 OPEN_PERCENT = 5
 
 EXPLANATION = """\
-Every round runs every server once, one after the other, so that a change of load meets all of them; ratios are made
-round by round. Everything is in namespaces of its own: a loopback with reno (bbr, the default of many machines, paces
+Every round runs every server once, one after the other, so that a change of load meets all of them, and begins with
+another one; ratios are made round by round. Everything is in namespaces of its own: a loopback with reno (bbr, the default of many machines, paces
 it), a tmpfs, a loop device. Root is needed. Rows:
 %s.
 

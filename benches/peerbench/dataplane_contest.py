@@ -1,7 +1,7 @@
 # A contest of the byte path: the same transfer through several servers, one after the other in every round.
 #
-# Called by dataplane; dataplane_rows makes the contests. Guarantees: every contender runs once per round, in the same
-# order; before it starts nothing waits to be written, the source is in the page cache or, for a cold read, not at all,
+# Called by dataplane; dataplane_rows makes the contests. Guarantees: every contender runs once per round, and each round
+# begins with another one, because what the first finds is not what the others find; before it starts nothing waits to be written, the source is in the page cache or, for a cold read, not at all,
 # and the memory it will take is the machine's already; leases and checks are outside the timing; what a contender did in
 # its first round is checked.
 from __future__ import annotations
@@ -141,7 +141,7 @@ class Contest:
     def run(self, rounds, kernel):
         results = Results(self)
         for number in range(rounds):
-            for contender in self.contenders:
+            for contender in rotated(self.contenders, number):
                 result = results[contender.label]
                 if contender.missing or result.wrong:
                     continue
@@ -220,6 +220,11 @@ class Results:
             "notes": self.contest.notes,
             "contenders": [result.as_json() for result in self.all()],
         }
+
+
+def rotated(contenders, number):
+    first = number % len(contenders)
+    return contenders[first:] + contenders[:first]
 
 
 def rate(sample, data_bytes):

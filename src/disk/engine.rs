@@ -67,6 +67,12 @@ pub trait Engine: Clone + 'static {
     /// The buffers of this engine.
     fn pool(&self) -> &Pool;
 
+    /// Lets the other tasks of this thread have their turn, and what they have asked of the kernel begin. To be called by whoever
+    /// never waits by itself.
+    async fn turn(&self) {
+        tokio::task::yield_now().await;
+    }
+
     /// Makes an opened target usable on this thread.
     ///
     /// # Errors

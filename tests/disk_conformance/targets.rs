@@ -68,6 +68,28 @@ pub async fn many_operations_in_flight<E: Engine>(bench: &Bench<E>, direct: bool
     }
 }
 
+/// A download whose client always keeps up is such a task.
+pub async fn a_task_that_never_waits_does_not_hold_up_others<E: Engine>(bench: &Bench<E>, direct: bool) {
+    let file = bench.target("beside", 8 * 40_960, direct).await;
+    let never_waits = async {
+        loop {
+            bench.engine.turn().await;
+        }
+    };
+    let other = async {
+        for n in 0..8 {
+            bench.write(&file, &vec![n as u8 + 1; 40_960], n * 40_960).await.unwrap();
+            assert!(bench.read(&file, n * 40_960, 40_960).await == vec![n as u8 + 1; 40_960], "piece {n}");
+        }
+    };
+    let done = tokio::select! {
+        () = never_waits => false,
+        () = other => true,
+        () = tokio::time::sleep(Duration::from_secs(20)) => false,
+    };
+    assert!(done, "nothing that others asked for has begun");
+}
+
 pub async fn zeroed_ranges_read_as_zeros<E: Engine>(bench: &Bench<E>, direct: bool) {
     let file = bench.target("zeros", SIZE, direct).await;
     for chunk in 0..SIZE / BUFFER_BYTES as u64 {

@@ -46,7 +46,8 @@ struct Counted(InFlight);
 struct GiveBack<D>(PhantomData<D>);
 
 /// The opcodes used here, with the names they have in the kernel's headers.
-pub(super) const NEEDED: [(u8, &str); 11] = [
+pub(super) const NEEDED: [(u8, &str); 12] = [
+    (opcode::Nop::CODE, "NOP"),
     (opcode::Recv::CODE, "RECV"),
     (opcode::Send::CODE, "SEND"),
     (opcode::PollAdd::CODE, "POLL_ADD"),
@@ -149,6 +150,12 @@ impl InFlight {
     pub(super) async fn ready(&self, socket: &Arc<OwnedFd>, events: i16) -> Result<(), Errno> {
         let entry = opcode::PollAdd::new(raw(socket.as_fd()), events as u32).build();
         self.run(socket.clone(), entry).await.1.map(drop)
+    }
+
+    /// Does nothing, when the kernel has been given everything that was asked of it.
+    pub(super) async fn nothing(&self) {
+        // It cannot fail, and has no result.
+        let _ = self.run((), opcode::Nop::new().build()).await;
     }
 
     /// Pipe to file; never waits for the pipe.

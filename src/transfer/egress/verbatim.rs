@@ -17,7 +17,7 @@ use super::super::way::Trail;
 use super::super::{Buffer, DiskError, Engine, Outlet};
 use super::{Run, Sent};
 use crate::lease::ChecksumType;
-use crate::limits::{BUFFER_BYTES, PIPE_BYTES, SPLICE_DEPTH};
+use crate::limits::{BUFFER_BYTES, PIPE_BYTES, SPLICE_DEPTH, SPLICE_PIECE_BYTES};
 
 pub(super) async fn send<E: Engine, O: Outlet<E>>(
     run: &Run<'_, E>,
@@ -104,7 +104,10 @@ async fn splice_body<E: Engine, O: Outlet<E>>(
     part: Range<u64>,
     outlet: &mut O,
 ) -> Result<bool, TransferError> {
-    let depth = if run.dock.engine.is_direct(&run.plan.file) { SPLICE_DEPTH } else { 2 };
+    let (depth, most_bytes) = match run.dock.engine.is_direct(&run.plan.file) {
+        true => (SPLICE_DEPTH, PIPE_BYTES as u64),
+        false => (2, SPLICE_PIECE_BYTES as u64),
+    };
     let mut loads = Flight::new(depth);
     let under_way = run.dock.under_way();
     let mut spare = Vec::new();
@@ -121,7 +124,7 @@ async fn splice_body<E: Engine, O: Outlet<E>>(
                     Err(error) => return Err(storage(&run.plan.place, error)),
                 },
             };
-            let piece = next_bytes..part.end.min(next_bytes + PIPE_BYTES as u64);
+            let piece = next_bytes..part.end.min(next_bytes + most_bytes);
             next_bytes = piece.end;
             loads.launch(load(run, pipe, piece)).await;
         }
@@ -139,7 +142,7 @@ async fn splice_body<E: Engine, O: Outlet<E>>(
             }
         };
         // A client that always takes more never makes us wait by itself: others of this thread have their turn now.
-        tokio::task::yield_now().await;
+        run.dock.engine.turn().await;
     }
     while loads.land().await.is_some() {}
     result
@@ -187,7 +190,7 @@ async fn send_load<E: Engine, O: Outlet<E>>(
         if loaded.held == 0 {
             loaded = load(run, loaded.pipe, loaded.piece).await?;
         } else {
-            tokio::task::yield_now().await;
+            run.dock.engine.turn().await;
         }
     }
 }

@@ -157,7 +157,7 @@ pub(super) async fn keep_up<E: Engine>(run: &Run<'_, E>, progress: &Progress) ->
         progress.waiting.set(false);
     }
     // A client that always has bytes ready never makes us wait by itself.
-    tokio::task::yield_now().await;
+    run.dock.engine.turn().await;
     if run.checkpoints.is_due(offset_bytes) {
         run.checkpoints.take(run, offset_bytes).await?;
     }
