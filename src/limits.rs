@@ -187,7 +187,9 @@ pub const RECONCILE_RETRY_MS: u64 = 30_000;
 pub const BUFFERS_FOR_HEADS: usize = 16;
 /// Buffers a transfer reserves when memory is plentiful (3.5 MiB): ten in flight, two for the digest, two for the channel.
 pub const STREAM_BUFFERS_MAX: usize = 14;
-/// Buffers a transfer can live with (1.75 MiB).
+/// Memory is plentiful as long as no more than this part of a data thread's buffers is taken: by two streams.
+pub const PLENTY_DIVISOR: usize = 16;
+/// Buffers a transfer can live with (1.75 MiB): 32 of a data thread's streams have them at once.
 pub const STREAM_BUFFERS_MIN: usize = 7;
 /// Of a transfer's buffers, those that its connection uses (TLS records, chunk framing).
 pub const STREAM_BUFFERS_CHANNEL: usize = 2;

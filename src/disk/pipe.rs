@@ -136,7 +136,7 @@ pub(super) fn splice(
 /// segments of other sizes what is left over joins the next 16 pages, and more calls would only cost.
 fn burst_bytes(socket: BorrowedFd<'_>) -> usize {
     match SockRef::from(&socket).tcp_mss() {
-        Ok(segment) if segment > 0 && segment as usize % ALIGN_BYTES == 0 => {
+        Ok(segment) if segment > 0 && (segment as usize).is_multiple_of(ALIGN_BYTES) => {
             (BURST_BYTES / segment as usize).max(1) * segment as usize
         }
         // Not TCP, or a network that carries other segments.

@@ -10,13 +10,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::TransferError;
 use crate::disk::{Buffer, Pool};
-use crate::limits::{BUFFER_BYTES, BUFFERS_FOR_HEADS, STREAM_BUFFERS_CHANNEL, STREAM_BUFFERS_MAX, STREAM_BUFFERS_MIN};
+use crate::limits::{
+    BUFFER_BYTES, BUFFERS_FOR_HEADS, PLENTY_DIVISOR, STREAM_BUFFERS_CHANNEL, STREAM_BUFFERS_MAX, STREAM_BUFFERS_MIN,
+};
 
 /// The budget of one data thread.
 #[derive(Clone)]
 pub struct Budget {
     pool: Pool,
     permits: Arc<Semaphore>,
+    /// Permits that must be free for a stream to get more than it needs.
+    plenty: usize,
     inflight_bytes: IntGauge,
 }
 
@@ -33,19 +37,21 @@ impl Budget {
     /// `inflight_bytes`.
     pub fn new(pool: Pool, inflight_bytes: IntGauge) -> Budget {
         let permits = pool.capacity().saturating_sub(BUFFERS_FOR_HEADS).max(STREAM_BUFFERS_MIN);
-        Budget { pool, permits: Arc::new(Semaphore::new(permits)), inflight_bytes }
+        let plenty = permits - permits / PLENTY_DIVISOR;
+        Budget { pool, permits: Arc::new(Semaphore::new(permits)), plenty, inflight_bytes }
     }
 
-    /// Reserves buffers for one stream: as many as make it fast when memory is plentiful, as few as it can live with when
-    /// not, and waits its turn when there are not even those.
+    /// Reserves buffers for one stream: as many as make a single one fast when hardly any are taken, otherwise as few as it can
+    /// live with (many streams are fast with those together, and more for some would make others wait until they have ended), and
+    /// waits its turn when there are not even those.
     ///
     /// # Errors
     /// [`TransferError::CrewGone`] when the data thread is ending.
     pub async fn reserve(&self) -> Result<Reservation, TransferError> {
-        for buffers in [STREAM_BUFFERS_MAX, STREAM_BUFFERS_MIN] {
-            if let Ok(permit) = self.permits.clone().try_acquire_many_owned(buffers as u32) {
-                return Ok(self.reserved(buffers, permit));
-            }
+        let most =
+            if self.permits.available_permits() >= self.plenty { STREAM_BUFFERS_MAX } else { STREAM_BUFFERS_MIN };
+        if let Ok(permit) = self.permits.clone().try_acquire_many_owned(most as u32) {
+            return Ok(self.reserved(most, permit));
         }
         let permit = self.permits.clone().acquire_many_owned(STREAM_BUFFERS_MIN as u32).await;
         Ok(self.reserved(STREAM_BUFFERS_MIN, permit.map_err(|_| TransferError::CrewGone)?))
@@ -79,7 +85,10 @@ const _: () = assert!(STREAM_BUFFERS_MIN >= STREAM_BUFFERS_CHANNEL + 4 && STREAM
 
 #[cfg(test)]
 mod tests {
+    use futures_util::future::FutureExt;
+
     use super::*;
+    use crate::limits::BUFFERS_PER_THREAD;
 
     #[tokio::test]
     async fn streams_shrink_before_they_wait_and_wait_before_they_deadlock() {
@@ -95,5 +104,14 @@ mod tests {
         assert_eq!(gauge.get() as usize, (STREAM_BUFFERS_MAX + STREAM_BUFFERS_MIN) * BUFFER_BYTES);
         drop(second);
         assert_eq!(third.await.unwrap().buffers(), STREAM_BUFFERS_MIN - STREAM_BUFFERS_CHANNEL);
+    }
+
+    #[tokio::test]
+    async fn as_many_streams_as_promised_have_memory_at_once() {
+        let gauge = IntGauge::new("inflight", "for this test").unwrap();
+        let budget = Budget::new(Pool::new(BUFFERS_PER_THREAD), gauge);
+        let streams: Vec<_> = (0..32).map_while(|_| budget.reserve().now_or_never()).collect();
+        assert_eq!(streams.len(), 32);
+        assert!(budget.reserve().now_or_never().is_none(), "memory is bounded");
     }
 }
