@@ -185,9 +185,9 @@ pub const RECONCILE_RETRY_MS: u64 = 30_000;
 // ---------------------------------------------------------------- transfer
 /// Buffers of a data thread kept for request heads and TLS records of connections that transfer nothing.
 pub const BUFFERS_FOR_HEADS: usize = 16;
-/// Buffers a transfer reserves when memory is plentiful (3.5 MiB): ten in flight, two for the digest, two for the channel.
-pub const STREAM_BUFFERS_MAX: usize = 14;
-/// Memory is plentiful as long as no more than this part of a data thread's buffers is taken: by two streams.
+/// Buffers a transfer reserves when memory is plentiful (5.5 MiB): 18 in flight, two for the digest, two for the channel.
+pub const STREAM_BUFFERS_MAX: usize = 22;
+/// Memory is plentiful as long as no more than this part of a data thread's buffers is taken: for its first stream.
 pub const PLENTY_DIVISOR: usize = 16;
 /// Buffers a transfer can live with (1.75 MiB): 32 of a data thread's streams have them at once.
 pub const STREAM_BUFFERS_MIN: usize = 7;

@@ -45,7 +45,7 @@ async fn decode<E: Engine, I: Inlet<E>>(
     let mut decoder = Decoder::new(DecodeLimits { capacity_limit_bytes: run.disk_bytes });
     let mut digest = Digest::new(run.grant.checksum_type, run.dock.crew.clone());
     // One buffer is filled and one hashed; the rest is for inflating and writing.
-    let mut writes = Flight::new(run.lane.buffers().saturating_sub(2));
+    let mut writes = Flight::unordered(run.lane.buffers().saturating_sub(2));
     let mut slab = Slab::default();
     let mut filled = match first {
         Some(filled) => filled,
