@@ -153,6 +153,7 @@ fn socket_splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>, length: usize, more: 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::{SEGMENT_BURST_BYTES, SEGMENT_PAGES_BYTES};
 
     #[test]
     fn only_an_empty_idle_pipe_is_kept() {
@@ -178,5 +179,35 @@ mod tests {
         let pipes: Vec<Pipe> = (0..PIPES_KEPT + 2).map(|_| shelf.pipe().unwrap()).collect();
         drop(pipes);
         assert_eq!(shelf.spare(), PIPES_KEPT);
+    }
+
+    #[test]
+    fn segments_of_whole_pages_are_sent_in_whole_bursts() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        SockRef::from(&listener).set_tcp_mss(SEGMENT_PAGES_BYTES + 12).unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (served, _) = listener.accept().unwrap();
+        let segment_bytes = SockRef::from(&served).tcp_mss().unwrap();
+        // Without timestamps a segment has 12 bytes more, which are no whole pages.
+        let expected = if segment_bytes == SEGMENT_PAGES_BYTES { SEGMENT_BURST_BYTES } else { usize::MAX };
+        assert_eq!(burst_bytes(served.as_fd()), expected);
+        let (unix, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert_eq!(burst_bytes(unix.as_fd()), usize::MAX);
+
+        served.set_nonblocking(true).unwrap();
+        let ends = Ends::new().unwrap();
+        let sent: Vec<u8> = (0..300_000u32).map(|n| (n / 7) as u8).collect();
+        rustix::io::write(&ends.write, &sent).unwrap();
+        let mut got = vec![0; sent.len()];
+        let reader = std::thread::spawn(move || std::io::Read::read_exact(&mut &client, &mut got).map(|()| got));
+        let mut moved = 0;
+        while moved < sent.len() {
+            match ends.empty_to_socket(served.as_fd(), sent.len() - moved, false) {
+                Err(Errno::AGAIN) => std::thread::yield_now(),
+                count => moved += count.unwrap(),
+            }
+        }
+        assert_eq!(ends.empty_to_socket(served.as_fd(), 1, false), Ok(0), "the pipe is empty");
+        assert!(reader.join().unwrap().unwrap() == sent);
     }
 }
