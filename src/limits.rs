@@ -185,11 +185,12 @@ pub const RECONCILE_RETRY_MS: u64 = 30_000;
 // ---------------------------------------------------------------- transfer
 /// Buffers of a data thread kept for request heads and TLS records of connections that transfer nothing.
 pub const BUFFERS_FOR_HEADS: usize = 16;
-/// Buffers a transfer reserves when memory is plentiful (5.5 MiB): 18 in flight, two for the digest, two for the channel.
+/// Buffers a transfer reserves when memory is plentiful (5.5 MiB): up to 18 in flight, two for the digest, two for the channel.
 pub const STREAM_BUFFERS_MAX: usize = 22;
-/// Memory is plentiful as long as no more than this part of a data thread's buffers is taken: for its first stream.
+/// Memory is plentiful as long as no more than this part of a data thread's buffers is taken: with as many as there are by default,
+/// for its first stream.
 pub const PLENTY_DIVISOR: usize = 16;
-/// Buffers a transfer can live with (1.75 MiB): 32 of a data thread's streams have them at once.
+/// Buffers a transfer can live with (1.75 MiB): by default 32 of a data thread's streams have them at once.
 pub const STREAM_BUFFERS_MIN: usize = 7;
 /// Of a transfer's buffers, those that its connection uses (TLS records, chunk framing).
 pub const STREAM_BUFFERS_CHANNEL: usize = 2;
@@ -202,7 +203,7 @@ pub const CACHE_STEP_BYTES: usize = 64 * 1024;
 pub const CACHE_LOOK_BYTES: u64 = 1024 * 1024;
 /// Downloads of one data thread from which on each takes shorter turns, so that none waits long for the others ...
 pub const MANY_STREAMS: usize = 5;
-/// ... and so long are those: less than any socket takes at once, or else the one with the largest window gets most.
+/// ... and so long are those: less than a socket usually takes at once, or else the one with the largest window gets most.
 pub const SHORT_TURN_BYTES: usize = 5 * SEGMENT_BURST_BYTES;
 /// What is spliced out of the page cache at once: as much as a pipe holds, less what would leave as part of a burst.
 pub const SPLICE_PIECE_BYTES: usize = PIPE_BYTES / SEGMENT_BURST_BYTES * SEGMENT_BURST_BYTES;
@@ -274,7 +275,8 @@ pub const CONNECTIONS_PER_ADDRESS: usize = CONNECTIONS_MAX / 4;
 pub const SEGMENT_PAGES_BYTES: u32 = 8192;
 /// What TCP hands to a network device at once, at most: 64 KiB less the room it keeps for headers, which is no more than this.
 pub const BURST_BYTES: usize = 65_536 - 512;
-/// What it hands over at once of segments of that size. Pieces of downloads are whole numbers of it.
+/// What it hands over at once of segments of that size. Pieces out of the page cache are whole numbers of it; those past it are
+/// what suits the disk.
 pub const SEGMENT_BURST_BYTES: usize = BURST_BYTES / SEGMENT_PAGES_BYTES as usize * SEGMENT_PAGES_BYTES as usize;
 /// Control-plane connections at once.
 pub const CONTROL_CONNECTIONS_MAX: usize = 1024;

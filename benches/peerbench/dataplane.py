@@ -45,8 +45,8 @@ OPEN_PERCENT = 5
 
 EXPLANATION = """\
 Every round runs every server once, one after the other, so that a change of load meets all of them, and begins with
-another one; ratios are made round by round. Everything is in namespaces of its own: a loopback with reno (bbr, the default of many machines, paces
-it), a tmpfs, a loop device. Root is needed. Rows:
+another one; ratios are made round by round. Everything is in namespaces of its own: a loopback with reno (bbr, the
+default of many machines, paces it), a tmpfs, a loop device. Root is needed. Rows:
 %s.
 
 GB/s are 10^9 bytes per second of the client's clock. CPU-s/GiB is processor time of the server's processes, all

@@ -1,9 +1,9 @@
 # A contest of the byte path: the same transfer through several servers, one after the other in every round.
 #
 # Called by dataplane; dataplane_rows makes the contests. Guarantees: every contender runs once per round, and each round
-# begins with another one, because what the first finds is not what the others find; before it starts nothing waits to be written, the source is in the page cache or, for a cold read, not at all,
-# and the memory it will take is the machine's already; leases and checks are outside the timing; what a contender did in
-# its first round is checked.
+# begins with another one, because what the first finds is not what the others find; before it starts nothing waits to be
+# written, the source is in the page cache or, for a cold read, not at all, and the memory it will take is the machine's
+# already; leases and checks are outside the timing; what a contender did in its first round is checked.
 from __future__ import annotations
 
 import os
@@ -141,10 +141,9 @@ class Contest:
     def run(self, rounds, kernel):
         results = Results(self)
         for number in range(rounds):
-            for contender in rotated(self.contenders, number):
+            able = [one for one in self.contenders if not (one.missing or results[one.label].wrong)]
+            for contender in rotated(able, number):
                 result = results[contender.label]
-                if contender.missing or result.wrong:
-                    continue
                 progress(f"{self.key}: round {number + 1} of {rounds}: {contender.label}")
                 try:
                     result.samples.append(self.once(contender, result, kernel))
@@ -223,7 +222,7 @@ class Results:
 
 
 def rotated(contenders, number):
-    first = number % len(contenders)
+    first = number % (len(contenders) or 1)
     return contenders[first:] + contenders[:first]
 
 

@@ -42,8 +42,8 @@ impl Budget {
     }
 
     /// Reserves buffers for one stream: as many as make a single one fast when hardly any are taken, otherwise as few as it can
-    /// live with (many streams are fast with those together, and more for some would make others wait until they have ended), and
-    /// waits its turn when there are not even those.
+    /// live with, and waits its turn when there are not even those. Streams keep what they have until they end, so more for some
+    /// would make others wait until then.
     ///
     /// # Errors
     /// [`TransferError::CrewGone`] when the data thread is ending.

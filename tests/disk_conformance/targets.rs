@@ -68,7 +68,7 @@ pub async fn many_operations_in_flight<E: Engine>(bench: &Bench<E>, direct: bool
     }
 }
 
-/// A download whose client always keeps up is such a task.
+/// A download whose client always keeps up is such a task. What it could hold up is what goes through a ring.
 pub async fn a_task_that_never_waits_does_not_hold_up_others<E: Engine>(bench: &Bench<E>, direct: bool) {
     let file = bench.target("beside", 8 * 40_960, direct).await;
     let never_waits = async {

@@ -152,8 +152,8 @@ impl InFlight {
         self.run(socket.clone(), entry).await.1.map(drop)
     }
 
-    /// Does nothing, when the kernel has been given everything that was asked of it.
-    pub(super) async fn nothing(&self) {
+    /// Completes once the kernel has been given all that was put on the ring before.
+    pub(super) async fn after_all_submitted(&self) {
         // It cannot fail, and has no result.
         let _ = self.run((), opcode::Nop::new().build()).await;
     }

@@ -143,7 +143,7 @@ impl Engine for Uring {
     async fn turn(&self) {
         // Not tokio's `yield_now`: as long as a task has asked to be polled again, tokio looks for events without going through the
         // hook in which tokio-uring submits, and nothing that others have put on the ring would begin.
-        self.0.ring.nothing().await;
+        self.0.ring.after_all_submitted().await;
     }
 
     fn adopt(&self, opened: File) -> Result<File, DiskError> {
